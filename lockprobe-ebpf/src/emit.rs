@@ -1,0 +1,56 @@
+//! The only writer of the ring and of the counters.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+use lockprobe_ebpf::wire::{Counter, Header};
+
+use crate::maps::{COUNTERS, RING};
+
+const RB_NO_WAKEUP: u64 = 1;
+const RB_FORCE_WAKEUP: u64 = 2;
+const RB_AVAIL_DATA: u64 = 0;
+
+/// The agent polls every 20 ms; only this much waiting data is worth waking it for.
+const WAKEUP_BYTES: u64 = 64 << 10;
+
+/// Adds one to a counter.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a slot of this processor's array; programs that nest on one processor do not
+        // share a counter (the kernel refuses recursion).
+        unsafe { *slot += 1 };
+    }
+}
+
+/// CLOCK_MONOTONIC now.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// A slot for a record with its header filled in, or `None` with the loss counted.
+#[inline(always)]
+pub fn reserve<T>(kind: u32, time_ns: u64, full: Counter) -> Option<RingBufEntry<T>> {
+    let Some(mut entry) = RING.reserve::<T>(0) else {
+        count(full);
+        return None;
+    };
+    let header = entry.as_mut_ptr().cast::<Header>();
+    // SAFETY: every record begins with a `Header`, and the slot is as large as the record.
+    unsafe {
+        (*header).kind = kind;
+        (*header).len = size_of::<T>() as u32;
+        (*header).time_ns = time_ns;
+    }
+    Some(entry)
+}
+
+/// Hands a slot over, waking the agent only when much has gathered.
+#[inline(always)]
+pub fn submit<T>(entry: RingBufEntry<T>) {
+    let flags = if RING.query(RB_AVAIL_DATA) >= WAKEUP_BYTES { RB_FORCE_WAKEUP } else { RB_NO_WAKEUP };
+    entry.submit(flags);
+    count(Counter::Emitted);
+}

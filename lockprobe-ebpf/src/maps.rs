@@ -1,0 +1,134 @@
+//! Every map and every load-time constant.
+
+use aya_ebpf::Global;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use lockprobe_ebpf::wire::{Counter, LockKey, LockStats, SiteKey, Wait};
+
+/// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
+/// may choose another power of two.
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// One entry a thread that ever slept on a lock, until it exits: 16,384 such threads at a time.
+#[map]
+pub static WAITS: HashMap<u32, Wait> = HashMap::with_max_entries(16_384, 0);
+
+/// One entry a contended lock, 920 bytes each.
+#[map]
+pub static LOCKS: HashMap<LockKey, LockStats> = HashMap::with_max_entries(8_192, 0);
+
+/// Verdicts of the agent on call sites; least recently used go first, and are asked for again.
+#[map]
+pub static SITES: LruHashMap<SiteKey, u32> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Processes to watch, when not the whole host.
+#[map]
+pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);
+
+/// Counts by cause.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// Room to build a new `Wait`, which is too large for the 512-byte stack.
+#[map]
+pub static NEW_WAIT: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
+
+/// The same for the iterator, which may be interrupted by a switch.
+#[map]
+pub static ITER_WAIT: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
+
+/// Room to build a new `LockStats`; stays all zero but for its first fields.
+#[map]
+pub static NEW_STATS: PerCpuArray<LockStats> = PerCpuArray::with_max_entries(1, 0);
+
+macro_rules! constants {
+    ($($(#[$doc:meta])* $name:ident = $value:expr;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub static $name: Global<u64> = Global::new($value);
+    )*};
+}
+
+constants! {
+    /// Waits shorter than this do not cross the ring, nanoseconds.
+    MIN_WAIT_NS = 1_000_000;
+    /// 1: only processes in `TARGETS`.
+    ONLY_TARGETS = 0;
+    /// The agent itself, which is never observed.
+    SELF_TGID = 0;
+    /// A wake-up later than this much processor time ago belongs to an earlier attempt.
+    RETRY_CPU_NS = 50_000;
+    /// 1: `sched_switch` has the previous state as its fourth argument (Linux 5.18).
+    SWITCH_HAS_STATE = 1;
+    /// 1: send forks, execs and exits.
+    SEND_PROCESSES = 1;
+
+    /// System call numbers of the machine.
+    NR_FUTEX = 202;
+    /// futex_wait(2).
+    NR_FUTEX_WAIT = 455;
+    /// futex_wake(2).
+    NR_FUTEX_WAKE = 454;
+    /// futex_requeue(2).
+    NR_FUTEX_REQUEUE = 456;
+    /// exit(2).
+    NR_EXIT = 60;
+    /// exit_group(2).
+    NR_EXIT_GROUP = 231;
+    /// kill(2).
+    NR_KILL = 62;
+    /// tkill(2).
+    NR_TKILL = 200;
+    /// tgkill(2).
+    NR_TGKILL = 234;
+    /// rt_sigqueueinfo(2).
+    NR_SIGQUEUE = 129;
+    /// rt_tgsigqueueinfo(2).
+    NR_TGSIGQUEUE = 297;
+    /// pidfd_send_signal(2).
+    NR_PIDFD_SIGNAL = 424;
+
+    /// Offsets into `struct pt_regs`: the system call number, its arguments, and the user's
+    /// instruction, stack and frame pointers.
+    REG_NR = 120;
+    /// First argument.
+    REG_ARG0 = 112;
+    /// Second argument.
+    REG_ARG1 = 104;
+    /// Third argument.
+    REG_ARG2 = 96;
+    /// Fourth argument.
+    REG_ARG3 = 56;
+    /// Fifth argument.
+    REG_ARG4 = 72;
+    /// Instruction pointer.
+    REG_IP = 128;
+    /// Stack pointer.
+    REG_SP = 152;
+    /// Frame pointer.
+    REG_BP = 32;
+    /// First of six registers in a row that a callee preserves.
+    REG_SAVED = 0;
+
+    /// Offsets into `struct task_struct`, from the kernel's BTF.
+    TASK_PID = 0;
+    /// Thread group id.
+    TASK_TGID = 0;
+    /// Name.
+    TASK_COMM = 0;
+    /// State, read where `sched_switch` does not hand it over, and by the iterator.
+    TASK_STATE = 0;
+    /// `struct pid` of the thread.
+    TASK_THREAD_PID = 0;
+    /// `se.sum_exec_runtime`.
+    TASK_CPU_NS = 0;
+    /// `se.exec_start`: about when a sleeping task fell asleep.
+    TASK_EXEC_START = 0;
+    /// `level` in `struct pid`.
+    PID_LEVEL = 0;
+    /// `numbers` in `struct pid`.
+    PID_NUMBERS = 0;
+    /// Size of `struct upid`, whose first member is the number.
+    UPID_SIZE = 16;
+}

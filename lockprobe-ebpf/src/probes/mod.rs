@@ -1,0 +1,8 @@
+//! Entry points, one file a subject.
+//!
+//! In: kernel events. Out: map entries and ring records. Never: another probe, the ring directly.
+
+mod process;
+mod sched;
+mod snapshot;
+mod synthetic;

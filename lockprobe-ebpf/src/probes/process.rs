@@ -1,0 +1,70 @@
+//! Processes and threads as they begin, change and end.
+//!
+//! `sched_process_fork(struct task_struct *parent, struct task_struct *child)`,
+//! `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`,
+//! `sched_process_exit(struct task_struct *p)`.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use lockprobe_ebpf::wire::{Counter, ProcessRecord, kind, process_event};
+
+use crate::emit::{self, count};
+use crate::filter;
+use crate::maps::*;
+use crate::task::Task;
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn process_fork(ctx: BtfTracePointContext) -> u32 {
+    let parent = Task::new(ctx.arg::<*const u8>(0));
+    let child = Task::new(ctx.arg::<*const u8>(1));
+    let tgid = child.tgid();
+    if child.tid() != tgid || !filter::is_target(parent.tgid()) {
+        return 0;
+    }
+    if ONLY_TARGETS.load() != 0 && TARGETS.insert(tgid, 1, 0).is_err() {
+        count(Counter::DroppedTargetTableFull);
+    }
+    send(child, process_event::FORK, parent.tgid());
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+fn process_exec(ctx: BtfTracePointContext) -> u32 {
+    // Sent for every process, target or not: it may have become one the agent looks for by name.
+    send(Task::new(ctx.arg::<*const u8>(0)), process_event::EXEC, 0);
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+fn process_exit(ctx: BtfTracePointContext) -> u32 {
+    let task = Task::new(ctx.arg::<*const u8>(0));
+    let tid = task.tid();
+    let tgid = task.tgid();
+    let waited = WAITS.remove(tid).is_ok();
+    if !filter::is_target(tgid) {
+        return 0;
+    }
+    if tid == tgid {
+        send(task, process_event::EXIT, 0);
+    } else if waited {
+        send(task, process_event::THREAD_EXIT, 0);
+    }
+    0
+}
+
+#[inline(always)]
+fn send(task: Task, event: u32, parent: u32) {
+    if SEND_PROCESSES.load() == 0 {
+        return;
+    }
+    let full = Counter::DroppedProcessRingFull;
+    let Some(mut entry) = emit::reserve::<ProcessRecord>(kind::PROCESS, emit::now(), full) else {
+        return;
+    };
+    // SAFETY: the slot is a whole `ProcessRecord`.
+    let record = unsafe { &mut *entry.as_mut_ptr() };
+    task.describe(&mut record.thread);
+    record.event = event;
+    record.parent = parent;
+    emit::submit(entry);
+}

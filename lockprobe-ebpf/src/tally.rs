@@ -1,0 +1,85 @@
+//! Counts and histograms of every wait, kept in the kernel whatever the threshold.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use lockprobe_ebpf::wire::{BUCKETS, Counter, LockKey, LockStats, Wait, bucket_of, wait_flag};
+
+use crate::emit::count;
+use crate::maps::{LOCKS, NEW_STATS};
+
+/// Key of the entry that takes the waits of locks the table has no room for.
+pub const OVERFLOW: LockKey = LockKey { tgid: 0, reserved: 0, lock: 0 };
+
+/// Makes room for a lock's counts. Where there is none, its waits go to the overflow entry.
+#[inline(always)]
+pub fn open(key: LockKey, ip: u64, caller: u64) {
+    let Some(stats) = NEW_STATS.get_ptr_mut(0) else { return };
+    // SAFETY: this processor's slot, interrupts off; its counts stay zero.
+    let stats = unsafe { &mut *stats };
+    stats.ip = ip;
+    stats.caller = caller;
+    let _full = LOCKS.insert(key, &*stats, BPF_NOEXIST as u64);
+}
+
+/// Counts an attempt in its lock's histogram; one that goes on moves to a higher bucket.
+#[inline(always)]
+pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
+    let own = LockKey { tgid, reserved: 0, lock: wait.lock };
+    let stats = match LOCKS.get_ptr_mut(own) {
+        Some(stats) if wait.flags & wait_flag::OVERFLOW == 0 => stats,
+        _ => {
+            if wait.flags & wait_flag::OVERFLOW == 0 {
+                wait.flags |= wait_flag::OVERFLOW;
+                wait.bucket = 0;
+                wait.counted_ns = 0;
+                count(Counter::DroppedLockTableFull);
+            }
+            let Some(stats) = LOCKS.get_ptr_mut(OVERFLOW) else { return };
+            stats
+        }
+    };
+    let bucket = bucket_of(elapsed);
+    if wait.bucket == 0 {
+        // SAFETY: a value of the map.
+        add(unsafe { &raw mut (*stats).count }, 1);
+        count(Counter::Waits);
+    } else {
+        bump(stats, wait.bucket - 1, u32::MAX);
+    }
+    bump(stats, bucket, 1);
+    // SAFETY: a value of the map.
+    let sum = unsafe { &raw mut (*stats).sum_ns };
+    add(sum, elapsed.wrapping_sub(wait.counted_ns));
+    wait.bucket = bucket + 1;
+    wait.counted_ns = elapsed;
+    // SAFETY: a value of the map.
+    let longest = unsafe { &mut (*stats).max_ns };
+    if elapsed > *longest {
+        *longest = elapsed;
+    }
+}
+
+#[inline(always)]
+fn bump(stats: *mut LockStats, bucket: u32, by: u32) {
+    let bucket = bucket as usize;
+    if bucket < BUCKETS {
+        // SAFETY: inside the array, by the test above, of a value of the map.
+        let slot = unsafe { (&raw mut (*stats).buckets).cast::<u32>().add(bucket) };
+        // SAFETY: as above; the addition is one atomic instruction.
+        unsafe {
+            core::intrinsics::atomic_xadd::<u32, u32, { core::intrinsics::AtomicOrdering::Relaxed }>(
+                slot, by,
+            )
+        };
+    }
+}
+
+/// One atomic addition: these counts are shared by all processors.
+#[inline(always)]
+pub fn add(slot: *mut u64, by: u64) {
+    // SAFETY: a member of a map value, aligned to eight bytes.
+    unsafe {
+        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::Relaxed }>(
+            slot, by,
+        )
+    };
+}

@@ -1,0 +1,178 @@
+//! Reading tasks: who they are, which system call they sleep in, and with which arguments.
+//!
+//! Member offsets are load-time constants, so the verifier sees plain typed loads and the same
+//! object runs on every kernel (there is no CO-RE from Rust).
+
+use aya_ebpf::Global;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs,
+};
+use lockprobe_ebpf::wire::{Thread, call, wait_flag};
+
+use crate::maps::*;
+
+/// A task as the kernel hands it to a program: typed, never null.
+#[derive(Clone, Copy)]
+pub struct Task(*const u8);
+
+/// The user registers a task entered the kernel with.
+#[derive(Clone, Copy)]
+pub struct Registers(*const u8);
+
+/// The lock call a task is in.
+#[derive(Clone, Copy)]
+pub struct LockCall {
+    /// One of [`call`].
+    pub call: u32,
+    /// Bits of [`wait_flag`].
+    pub flags: u32,
+    /// Address waited on.
+    pub lock: u64,
+    /// Value expected there.
+    pub value: u32,
+}
+
+const FUTEX_CMD_MASK: u64 = 0x7f;
+const FUTEX_PRIVATE: u64 = 0x80;
+const FUTEX2_PRIVATE: u64 = 0x80;
+
+impl Task {
+    /// Wraps a pointer taken from a program's typed arguments.
+    #[inline(always)]
+    pub fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    /// The task running on this processor.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: no arguments; the helper cannot fail.
+        Self(unsafe { bpf_get_current_task_btf() } as *const u8)
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(self, offset: &Global<u64>) -> T {
+        // SAFETY: the verifier checks offset and size against the type of the pointer.
+        unsafe { core::ptr::read_volatile(self.0.add(offset.load() as usize).cast::<T>()) }
+    }
+
+    /// Thread id on the host.
+    #[inline(always)]
+    pub fn tid(self) -> u32 {
+        self.load(&TASK_PID)
+    }
+
+    /// Process id on the host.
+    #[inline(always)]
+    pub fn tgid(self) -> u32 {
+        self.load(&TASK_TGID)
+    }
+
+    /// Scheduler state.
+    #[inline(always)]
+    pub fn state(self) -> u32 {
+        self.load(&TASK_STATE)
+    }
+
+    /// Processor time used so far, exact when the task has just left or is about to enter.
+    #[inline(always)]
+    pub fn cpu_ns(self) -> u64 {
+        self.load(&TASK_CPU_NS)
+    }
+
+    /// About when a sleeping task fell asleep, on the scheduler's clock.
+    #[inline(always)]
+    pub fn exec_start(self) -> u64 {
+        self.load(&TASK_EXEC_START)
+    }
+
+    /// The registers it entered the kernel with.
+    #[inline(always)]
+    pub fn registers(self) -> Registers {
+        // SAFETY: the pointer is a task the verifier knows as one.
+        Registers(unsafe { bpf_task_pt_regs(self.0 as *mut _) } as *const u8)
+    }
+
+    /// Writes ids and name to `out`, which may lie in a map or a ring slot.
+    #[inline(always)]
+    pub fn describe(self, out: &mut Thread) {
+        out.tgid = self.tgid();
+        out.tid = self.tid();
+        let thread_pid: u64 = self.load(&TASK_THREAD_PID);
+        let mut level = 0u32;
+        let mut number = 0u32;
+        // SAFETY: the helper checks the address and writes exactly the size named; `out` is
+        // exclusive for the time of the call.
+        unsafe {
+            let at = thread_pid + PID_LEVEL.load();
+            bpf_probe_read_kernel((&raw mut level).cast(), 4, at as *const _);
+            let slot = (level as u64 & 63) * UPID_SIZE.load();
+            let at = thread_pid + PID_NUMBERS.load() + slot;
+            bpf_probe_read_kernel((&raw mut number).cast(), 4, at as *const _);
+            let name = self.0.add(TASK_COMM.load() as usize);
+            bpf_probe_read_kernel((&raw mut out.comm).cast(), 16, name.cast());
+        }
+        out.ns_tid = number;
+        out.ns_level = level;
+    }
+}
+
+impl Registers {
+    /// One register by its offset.
+    #[inline(always)]
+    pub fn get(self, offset: &Global<u64>) -> u64 {
+        self.at(offset.load() as usize)
+    }
+
+    /// One register by its offset in bytes.
+    #[inline(always)]
+    pub fn at(self, offset: usize) -> u64 {
+        // SAFETY: the verifier checks the offset against `struct pt_regs`.
+        unsafe { core::ptr::read_volatile(self.0.add(offset).cast::<u64>()) }
+    }
+
+    /// The lock call these registers ask for, if they do.
+    ///
+    /// The one pure decision of lockprobe: a task asleep inside such a call waits for a lock, or
+    /// for something that looks like one.
+    #[inline(always)]
+    pub fn lock_call(self) -> Option<LockCall> {
+        let nr = self.get(&REG_NR);
+        if nr != NR_FUTEX.load() {
+            return self.futex2_call(nr);
+        }
+        let op = self.get(&REG_ARG1);
+        let call = match op & FUTEX_CMD_MASK {
+            0 => call::FUTEX_WAIT,
+            9 => call::FUTEX_WAIT_BITSET,
+            6 | 13 => call::FUTEX_LOCK_PI,
+            11 => call::FUTEX_WAIT_REQUEUE_PI,
+            _ => return None,
+        };
+        let mut flags = 0;
+        if op & FUTEX_PRIVATE != 0 {
+            flags |= wait_flag::PRIVATE;
+        }
+        if self.get(&REG_ARG3) != 0 {
+            flags |= wait_flag::TIMED;
+        }
+        let value = self.get(&REG_ARG2) as u32;
+        Some(LockCall { call, flags, lock: self.get(&REG_ARG0), value })
+    }
+
+    #[inline(always)]
+    fn futex2_call(self, nr: u64) -> Option<LockCall> {
+        if nr != NR_FUTEX_WAIT.load() {
+            return None;
+        }
+        let mut flags = 0;
+        if self.get(&REG_ARG3) & FUTEX2_PRIVATE != 0 {
+            flags |= wait_flag::PRIVATE;
+        }
+        if self.get(&REG_ARG4) != 0 {
+            flags |= wait_flag::TIMED;
+        }
+        let value = self.get(&REG_ARG1) as u32;
+        Some(LockCall { call: call::FUTEX2_WAIT, flags, lock: self.get(&REG_ARG0), value })
+    }
+}

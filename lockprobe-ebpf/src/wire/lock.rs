@@ -1,0 +1,208 @@
+//! A lock as the kernel half knows it: an address, its counts, and where it was first contended.
+
+use super::{Header, Thread};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Exponential-histogram scale of the kernel's buckets: 2^3 = 8 buckets an octave, as
+/// OpenTelemetry defines it, so that they leave the host without loss.
+pub const HISTOGRAM_SCALE: u32 = 3;
+/// Everything up to 2^10 ns (about 1 us) shares bucket 0: below the cost of a sleep.
+pub const HISTOGRAM_MIN_EXPONENT: u32 = 10;
+/// Buckets from 2^10 ns to 2^37 ns (137 s); longer waits land in the last.
+pub const BUCKETS: usize = (37 - 10) * 8;
+
+/// Bytes of user stack copied when a lock is first contended.
+pub const STACK_BYTES: usize = 1024;
+
+/// 2^(k/8) for k = 1..8 in 1.31 fixed point, rounded down: the bounds inside one octave.
+const OCTAVE: [u32; 7] = [
+    2_341_847_523,
+    2_553_802_833,
+    2_784_941_737,
+    3_037_000_499,
+    3_311_872_529,
+    3_611_622_602,
+    3_938_502_375,
+];
+
+/// Bucket of a duration in nanoseconds: the largest `i` with `2^(10 + i/8) < ns`, clamped.
+///
+/// Upper bounds are inclusive and lower bounds exclusive, as the OpenTelemetry data model has it.
+/// Written without loops, tables or division by the counting of bits, which eBPF lacks.
+#[inline(always)]
+pub fn bucket_of(ns: u64) -> u32 {
+    // Exclusive lower bounds: 2^k belongs to the bucket that ends there, so count from ns - 1.
+    let v = ns.saturating_sub(1);
+    if v >> HISTOGRAM_MIN_EXPONENT == 0 {
+        return 0;
+    }
+    let mut octave = 0u32;
+    let mut rest = v;
+    if rest >> 32 != 0 {
+        rest >>= 32;
+        octave += 32;
+    }
+    if rest >> 16 != 0 {
+        rest >>= 16;
+        octave += 16;
+    }
+    if rest >> 8 != 0 {
+        rest >>= 8;
+        octave += 8;
+    }
+    if rest >> 4 != 0 {
+        rest >>= 4;
+        octave += 4;
+    }
+    if rest >> 2 != 0 {
+        rest >>= 2;
+        octave += 2;
+    }
+    octave += (rest >> 1 != 0) as u32;
+    // The leading 32 bits, the first of them set: 1.31 fixed point.
+    let mantissa = (v << (63 - octave)) >> 32;
+    let mut sub = 0u32;
+    sub += (mantissa > OCTAVE[0] as u64) as u32;
+    sub += (mantissa > OCTAVE[1] as u64) as u32;
+    sub += (mantissa > OCTAVE[2] as u64) as u32;
+    sub += (mantissa > OCTAVE[3] as u64) as u32;
+    sub += (mantissa > OCTAVE[4] as u64) as u32;
+    sub += (mantissa > OCTAVE[5] as u64) as u32;
+    sub += (mantissa > OCTAVE[6] as u64) as u32;
+    let bucket = ((octave - HISTOGRAM_MIN_EXPONENT) << HISTOGRAM_SCALE) + sub;
+    if bucket < BUCKETS as u32 { bucket } else { BUCKETS as u32 - 1 }
+}
+
+/// Key of the `LOCKS` map: an address in one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LockKey {
+    /// Process id as the host sees it; 0 with `lock` 0 is the overflow entry.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Address waited on.
+    pub lock: u64,
+}
+
+/// Value of the `LOCKS` map: every wait on the lock, however short.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LockStats {
+    /// Waits ended.
+    pub count: u64,
+    /// Their total, nanoseconds.
+    pub sum_ns: u64,
+    /// The longest, nanoseconds (two processors may race here; the ring has the long ones exactly).
+    pub max_ns: u64,
+    /// User instruction pointer of the first sleep.
+    pub ip: u64,
+    /// Caller of that frame, as in [`super::Wait::caller`].
+    pub caller: u64,
+    /// Attempts by bucket, see [`bucket_of`].
+    pub buckets: [u32; BUCKETS],
+}
+
+/// `LOCK` record: the first contention of a lock, with what is needed to name it and to tell
+/// whether it is one.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LockRecord {
+    /// Kind, length, time.
+    pub header: Header,
+    /// The waiter.
+    pub thread: Thread,
+    /// Address waited on.
+    pub lock: u64,
+    /// User instruction pointer.
+    pub ip: u64,
+    /// User stack pointer.
+    pub sp: u64,
+    /// User frame pointer.
+    pub bp: u64,
+    /// As [`super::Wait::caller`].
+    pub caller: u64,
+    /// One of [`super::call`].
+    pub call: u32,
+    /// Bits of [`super::wait_flag`].
+    pub flags: u32,
+    /// As [`super::Wait::value`].
+    pub value: u32,
+    /// How many bytes of `stack` were read.
+    pub stack_len: u32,
+    /// As [`super::Wait::words`].
+    pub words: [u32; 6],
+    /// The user stack from `sp` upwards.
+    pub stack: [u8; STACK_BYTES],
+}
+
+const _: () = assert!(size_of::<LockRecord>() == 16 + 32 + 40 + 16 + 24 + STACK_BYTES);
+
+/// Key of the `SITES` map: an instruction in one process, at the call itself or one frame up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SiteKey {
+    /// Process id as the host sees it.
+    pub tgid: u32,
+    /// 0 for the frame of the system call, 1 for its caller.
+    pub level: u32,
+    /// Address of the instruction.
+    pub ip: u64,
+}
+
+/// Values of the `SITES` map: the low byte is one of these, the rest belongs to [`BY_CALLER`].
+///
+/// [`BY_CALLER`]: verdict::BY_CALLER
+pub mod verdict {
+    /// Nobody has said yet.
+    pub const UNKNOWN: u32 = 0;
+    /// A lock.
+    pub const LOCK: u32 = 1;
+    /// No lock: drop the sleep in the kernel.
+    pub const IDLE: u32 = 2;
+    /// The caller decides; its return address lies `value >> 8` bytes above the stack pointer.
+    pub const BY_CALLER: u32 = 3;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lower_bound(bucket: u32) -> f64 {
+        f64::exp2_of(10.0 + f64::from(bucket) / 8.0)
+    }
+
+    trait Exp2 {
+        fn exp2_of(x: f64) -> f64;
+    }
+    impl Exp2 for f64 {
+        fn exp2_of(x: f64) -> f64 {
+            // `exp2` lives in std, and the tests run with it.
+            extern crate std;
+            x.exp2()
+        }
+    }
+
+    #[test]
+    fn every_duration_lies_within_its_bucket() {
+        let mut ns = 1025u64;
+        while ns < 1 << 36 {
+            let bucket = bucket_of(ns);
+            assert!((ns as f64) > lower_bound(bucket) * 0.999_999, "{ns} in {bucket}");
+            assert!((ns as f64) <= lower_bound(bucket + 1) * 1.000_001, "{ns} in {bucket}");
+            ns += 1 + ns / 97;
+        }
+    }
+
+    #[test]
+    fn powers_of_two_end_a_bucket() {
+        assert_eq!(bucket_of(0), 0);
+        assert_eq!(bucket_of(1), 0);
+        assert_eq!(bucket_of(1024), 0);
+        assert_eq!(bucket_of(2048), 7);
+        assert_eq!(bucket_of(2049), 8);
+        assert_eq!(bucket_of(u64::MAX), BUCKETS as u32 - 1);
+    }
+}

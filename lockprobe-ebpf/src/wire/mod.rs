@@ -1,0 +1,55 @@
+//! Records that cross the ring, and the values of the maps both halves touch.
+//!
+//! In: nothing. Out: types. Never: pointers, `std`, anything that allocates.
+
+mod counter;
+mod lock;
+mod process;
+mod wait;
+
+pub use counter::{Counter, dropped};
+pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
+pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
+pub use process::{ProcessRecord, process_event};
+pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of everything in this module; a recording carries it, and a reader refuses another.
+pub const WIRE_VERSION: u32 = 1;
+
+/// What a record is; the first word of its [`Header`].
+pub mod kind {
+    /// A wait ended (`WaitRecord`): the thread runs again.
+    pub const WAIT: u32 = 1;
+    /// The wait before was not the end (`WaitRecord`): the thread sleeps on, same attempt.
+    pub const RESUME: u32 = 2;
+    /// A wait is still going on (`WaitRecord`), read from the table of waits, not from the ring.
+    pub const WAITING: u32 = 3;
+    /// A lock was contended for the first time (`LockRecord`), with the top of the waiter's stack.
+    pub const LOCK: u32 = 4;
+    /// A process or thread began, changed or ended (`ProcessRecord`).
+    pub const PROCESS: u32 = 5;
+    /// The counts of one lock (`LockKey` and `LockStats`), read when tracing ends.
+    pub const STATS: u32 = 6;
+    /// All counters, read when tracing ends (one little-endian `u64` each, in `Counter` order).
+    pub const COUNTERS: u32 = 7;
+    /// The time of a poll (no body): everything earlier has been delivered.
+    pub const TICK: u32 = 8;
+    /// Something the agent learnt outside the kernel (JSON), kept so that a replay knows it too.
+    pub const FACT: u32 = 9;
+}
+
+/// What every record begins with.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Header {
+    /// One of [`kind`].
+    pub kind: u32,
+    /// Length of the whole record in bytes, header included.
+    pub len: u32,
+    /// CLOCK_MONOTONIC, nanoseconds, when the record was made.
+    pub time_ns: u64,
+}
+
+const _: () = assert!(size_of::<Header>() == 16);

@@ -1,0 +1,32 @@
+//! Beginnings, changes and ends of processes and threads.
+
+use super::{Header, Thread};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What happened ([`ProcessRecord::event`]).
+pub mod process_event {
+    /// A new process (not a thread).
+    pub const FORK: u32 = 1;
+    /// A process runs a new program: every address known of it is void.
+    pub const EXEC: u32 = 2;
+    /// A process ended.
+    pub const EXIT: u32 = 3;
+    /// A thread that had waited on a lock ended; its process goes on.
+    pub const THREAD_EXIT: u32 = 4;
+}
+
+/// `PROCESS` record.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ProcessRecord {
+    /// Kind, length, time.
+    pub header: Header,
+    /// Whom it happened to.
+    pub thread: Thread,
+    /// One of [`process_event`].
+    pub event: u32,
+    /// For a fork, the process that forked.
+    pub parent: u32,
+}
+
+const _: () = assert!(size_of::<ProcessRecord>() == 56);

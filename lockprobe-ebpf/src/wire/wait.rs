@@ -1,0 +1,149 @@
+//! A wait: a task asleep inside a lock system call, from its first sleep to running again.
+
+use super::Header;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The system call a task sleeps in, as far as locks are concerned.
+pub mod call {
+    /// FUTEX_WAIT.
+    pub const FUTEX_WAIT: u32 = 1;
+    /// FUTEX_WAIT_BITSET.
+    pub const FUTEX_WAIT_BITSET: u32 = 2;
+    /// FUTEX_LOCK_PI and FUTEX_LOCK_PI2.
+    pub const FUTEX_LOCK_PI: u32 = 3;
+    /// FUTEX_WAIT_REQUEUE_PI.
+    pub const FUTEX_WAIT_REQUEUE_PI: u32 = 4;
+    /// futex_wait(2), the system call of Linux 6.7.
+    pub const FUTEX2_WAIT: u32 = 5;
+}
+
+/// Where a thread is in its attempt ([`Wait::state`]).
+pub mod state {
+    /// Asleep in the call.
+    pub const SLEEPING: u32 = 1;
+    /// Woken, not yet on a processor.
+    pub const WOKEN: u32 = 2;
+    /// Running again: it has the lock, gave up, or is about to sleep once more.
+    pub const RUNNING: u32 = 3;
+    /// The attempt is over for certain: the thread was seen releasing the lock.
+    pub const OVER: u32 = 4;
+}
+
+/// What ended a sleep ([`Wait::reason`]).
+pub mod reason {
+    /// Not seen.
+    pub const UNKNOWN: u32 = 0;
+    /// A thread inside a futex wake call on the same lock: the holder letting go.
+    pub const RELEASE: u32 = 1;
+    /// A thread inside a system call that sends signals.
+    pub const SIGNAL: u32 = 2;
+    /// A thread inside exit: a joined thread, a robust lock, a dying process.
+    pub const EXIT: u32 = 3;
+    /// Anything else: a timer, an interrupt, another futex.
+    pub const OTHER: u32 = 4;
+}
+
+/// Bits of [`Wait::flags`].
+pub mod wait_flag {
+    /// The futex is private to the address space.
+    pub const PRIVATE: u32 = 1;
+    /// The call has a time-out.
+    pub const TIMED: u32 = 2;
+    /// The thread already slept when tracing began: `start_ns` is an estimate.
+    pub const PREEXISTING: u32 = 4;
+    /// A record of this attempt has been sent, so its continuation must be sent too.
+    pub const SENT: u32 = 8;
+    /// `words` was read; otherwise the memory could not be read at that moment.
+    pub const WORDS: u32 = 16;
+    /// The waker had acquired this lock after a wait of its own, at `holder_since_ns`, and this
+    /// thread slept the whole time since: the hold is known from end to end.
+    pub const HOLD_EXACT: u32 = 32;
+    /// The wait is in the histogram of the table's overflow entry, not of its own lock.
+    pub const OVERFLOW: u32 = 64;
+    /// The caller's address was found by a learnt frame offset, not taken from the stack top.
+    pub const CALLER_KNOWN: u32 = 128;
+}
+
+/// Who: kernel-wide ids, the ids inside the thread's own PID namespace, and its name.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Thread {
+    /// Process id as the host sees it.
+    pub tgid: u32,
+    /// Thread id as the host sees it; 0 means nobody.
+    pub tid: u32,
+    /// Thread id in the innermost PID namespace: what user memory holds.
+    pub ns_tid: u32,
+    /// Depth of that namespace; 0 is the host's.
+    pub ns_level: u32,
+    /// Name of the thread, zero-filled.
+    pub comm: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Thread>() == 32);
+
+/// State of one thread's current or last attempt: the value of the `WAITS` map, keyed by thread id.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Wait {
+    /// One of [`state`].
+    pub state: u32,
+    /// Bits of [`wait_flag`].
+    pub flags: u32,
+    /// One of [`call`].
+    pub call: u32,
+    /// How often the thread slept in this attempt.
+    pub sleeps: u32,
+    /// Address waited on, in the thread's address space.
+    pub lock: u64,
+    /// User instruction pointer at the system call.
+    pub ip: u64,
+    /// Return address of the frame the call was made from, or the word at the stack top.
+    pub caller: u64,
+    /// User stack pointer.
+    pub sp: u64,
+    /// First sleep of the attempt, CLOCK_MONOTONIC.
+    pub start_ns: u64,
+    /// Latest sleep.
+    pub sleep_ns: u64,
+    /// Latest wake-up.
+    pub woken_ns: u64,
+    /// Latest time on a processor again.
+    pub run_ns: u64,
+    /// When the waker had acquired the lock, 0 where not known.
+    pub holder_since_ns: u64,
+    /// Processor time of the thread when it ran again; tells a retry from a new attempt.
+    pub run_cpu_ns: u64,
+    /// Hash of what a retry leaves as it was: preserved registers and the top of the stack.
+    pub frame_hash: u64,
+    /// Length of the attempt as counted so far, nanoseconds.
+    pub counted_ns: u64,
+    /// Value the call expected in the futex word.
+    pub value: u32,
+    /// One of [`reason`].
+    pub reason: u32,
+    /// The first 24 bytes at the address: of a glibc mutex lock, count, owner, users, kind, spins.
+    pub words: [u32; 6],
+    /// Histogram bucket this attempt is counted in, plus one; 0 before it is counted.
+    pub bucket: u32,
+    /// System call number of the waker, where one was seen.
+    pub waker_call: u32,
+    /// Who ended the sleep.
+    pub waker: Thread,
+}
+
+const _: () = assert!(size_of::<Wait>() == 184);
+
+/// `WAIT`, `RESUME` and `WAITING` records.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct WaitRecord {
+    /// Kind, length, time.
+    pub header: Header,
+    /// The waiter.
+    pub thread: Thread,
+    /// Its wait.
+    pub wait: Wait,
+}
+
+const _: () = assert!(size_of::<WaitRecord>() == 232);

@@ -1,0 +1,46 @@
+//! Numbers the kernel half keeps.
+
+use super::Histogram;
+
+/// Every wait on one lock, however short.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockCounts {
+    /// Waits.
+    pub waits: u64,
+    /// Their total, nanoseconds.
+    pub total: u64,
+    /// The longest, nanoseconds.
+    pub longest: u64,
+    /// By length.
+    pub histogram: Histogram,
+}
+
+impl LockCounts {
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.waits += other.waits;
+        self.total += other.total;
+        self.longest = self.longest.max(other.longest);
+        self.histogram.merge(&other.histogram);
+    }
+}
+
+/// What was not delivered, and why; `stage` and `cause` as `lockprobe.events.dropped` has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Stage, cause, how many. Zeros are kept: a zero that is shown is a statement.
+    pub dropped: Vec<(&'static str, &'static str, u64)>,
+    /// Left out by choice: cause, how many.
+    pub skipped: Vec<(&'static str, u64)>,
+    /// Records written by the kernel half.
+    pub emitted: u64,
+    /// Waits counted by the kernel half, whatever their length.
+    pub waits: u64,
+}
+
+impl Losses {
+    /// All that was dropped.
+    pub fn total_dropped(&self) -> u64 {
+        self.dropped.iter().map(|(_, _, n)| n).sum()
+    }
+}

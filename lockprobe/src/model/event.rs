@@ -1,0 +1,58 @@
+//! What a backend says happened to a lock.
+
+use super::{Holder, LockDescription, Precision, Thread};
+use std::sync::Arc;
+
+/// One step in the life of an attempt or a hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LockEvent {
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub time: u64,
+    /// Which lock.
+    pub lock: Arc<LockDescription>,
+    /// Whose step.
+    pub thread: Thread,
+    /// What.
+    pub what: What,
+}
+
+/// Kinds of step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// The thread asked and has to wait.
+    Contended {
+        /// Who has the lock, if that is known.
+        holder: Option<Holder>,
+        /// The time is an estimate.
+        estimated: bool,
+    },
+    /// The thread has waited since the first of these times and waits still.
+    StillWaiting,
+    /// The wait ended with the lock.
+    Acquired {
+        /// Who let it go.
+        from: Option<Holder>,
+        /// From woken to running, nanoseconds.
+        wake_delay: Option<u64>,
+        /// Sleeps of the attempt.
+        sleeps: u32,
+    },
+    /// The wait ended without the lock.
+    Abandoned {
+        /// `error.type`.
+        error: &'static str,
+        /// Sleeps of the attempt.
+        sleeps: u32,
+    },
+    /// The thread let the lock go.
+    Released {
+        /// How this is known to be the holder.
+        holder: Holder,
+        /// Since when it is known to have held it.
+        since: u64,
+        /// How much that says.
+        precision: Precision,
+    },
+    /// The thread ended.
+    Gone,
+}

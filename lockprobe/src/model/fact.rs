@@ -1,0 +1,107 @@
+//! What is learnt outside the kernel half: from /proc, from binaries, from memory maps.
+//!
+//! Facts travel in recordings beside the records, so that a replay needs neither the machine nor
+//! the processes.
+
+use super::LockKind;
+use std::sync::Arc;
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// Who a process is.
+    Process(ProcessFact),
+    /// What a call site is.
+    Site(SiteFact),
+    /// What a lock is called and where it lies.
+    Lock(LockFact),
+    /// Which thread a namespaced thread id means.
+    Thread(ThreadFact),
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProcessFact {
+    /// Process id on this host.
+    pub pid: u32,
+    /// How many programs the process had run before this one while it was watched.
+    pub image: u32,
+    /// Start of the process, clock ticks since boot (`/proc/PID/stat` field 22): tells a reused id.
+    pub start_ticks: u64,
+    /// Name for `service.name`: OTEL_SERVICE_NAME of its environment, else script or executable.
+    pub service: String,
+    /// Path of the executable; empty when it could not be read.
+    pub executable: String,
+    /// Command line; empty when it could not be read.
+    pub command: Vec<String>,
+}
+
+/// What a call site is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteClass {
+    /// Waits here are lock waits.
+    Lock(LockKind),
+    /// Waits here are no lock waits: condition variable, join, parked or pooled thread.
+    Idle,
+    /// The frame of the call serves many; the caller decides. Its return address lies this many
+    /// bytes above the stack pointer.
+    ByCaller(u32),
+    /// Nothing tells.
+    Unknown,
+}
+
+/// A call site in a process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SiteFact {
+    /// Process id.
+    pub pid: u32,
+    /// 0 for the instruction of the call, 1 for its caller's return address.
+    pub level: u32,
+    /// Address of the instruction.
+    pub ip: u64,
+    /// What it is.
+    pub class: SiteClass,
+    /// Function it lies in, where known.
+    pub function: Option<Arc<str>>,
+}
+
+/// A place in code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallSite {
+    /// Function, demangled; empty when unknown.
+    pub function: String,
+    /// Source file as the debug information has it, and line.
+    pub source: Option<(String, u32)>,
+    /// Binary the code lies in.
+    pub module: String,
+    /// Offset of the return address in that binary.
+    pub offset: u64,
+}
+
+/// A lock's place and name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LockFact {
+    /// Process id.
+    pub pid: u32,
+    /// Address in it.
+    pub address: u64,
+    /// Static object it lies in: symbol, and `+0x..` behind it for an inner offset.
+    pub symbol: Option<String>,
+    /// Device, inode and offset, where the memory is shared between processes.
+    pub shared: Option<(u64, u64, u64)>,
+    /// Code that was first seen waiting for it.
+    pub call_site: Option<CallSite>,
+}
+
+/// A thread id of another PID namespace, translated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadFact {
+    /// Process id on this host.
+    pub pid: u32,
+    /// Thread id in the process's namespace.
+    pub ns_tid: u32,
+    /// Thread id on this host; 0 when there is no such thread.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+}

@@ -1,0 +1,28 @@
+//! The vocabulary every room speaks: who, which lock, what happened, what follows from it.
+//!
+//! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
+
+pub mod counts;
+pub mod event;
+pub mod fact;
+pub mod finding;
+pub mod histogram;
+pub mod lock;
+pub mod names;
+pub mod observation;
+pub mod record;
+pub mod session;
+pub mod span;
+pub mod thread;
+
+pub use counts::{LockCounts, Losses};
+pub use event::{LockEvent, What};
+pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
+pub use finding::{Deadlock, Edge, Finding};
+pub use histogram::Histogram;
+pub use lock::{LockDescription, LockId, LockKind, Mode};
+pub use observation::{LockSeen, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason};
+pub use record::{LockSummary, Record, Summary};
+pub use session::Session;
+pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};
+pub use thread::{Thread, ThreadId};

@@ -1,0 +1,87 @@
+//! Every name that leaves lockprobe, once.
+
+macro_rules! names {
+    ($($(#[doc = $doc:literal])+ $name:ident = $value:literal;)*) => {
+        $($(#[doc = $doc])+ pub const $name: &str = $value;)*
+
+        /// Every name with what it means, for the schema and its page.
+        pub const ALL: &[(&str, &str)] = &[$(($value, concat!($($doc),+))),*];
+    };
+}
+
+names! {
+    /// Kind of locking system: `pthread`, `rust_std`, `futex`.
+    LOCK_SYSTEM_NAME = "lock.system.name";
+    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `unknown`.
+    LOCK_TYPE = "lock.type";
+    /// Name of the lock: a symbol, else the first contended call site, else its address.
+    LOCK_NAME = "lock.name";
+    /// Identity of the lock on this host.
+    LOCK_ID = "lock.id";
+    /// `exclusive` or `unknown`.
+    LOCK_MODE = "lock.mode";
+    /// `acquired`, `abandoned`, or `waiting` when observation ended first.
+    LOCK_OUTCOME = "lock.outcome";
+    /// `confirmed` when the call site says what the lock is, `candidate` when its behaviour does.
+    LOCK_CONFIDENCE = "lock.confidence";
+    /// First sleep to running again, seconds.
+    LOCK_WAIT_DURATION = "lock.wait.duration";
+    /// The start of the wait is an estimate: the thread slept before observation began.
+    LOCK_WAIT_START_ESTIMATED = "lock.wait.start_estimated";
+    /// Acquired to released, seconds.
+    LOCK_HOLD_DURATION = "lock.hold.duration";
+    /// `exact`, `lower_bound` or `unknown`.
+    LOCK_HOLD_PRECISION = "lock.hold.precision";
+    /// `released`, or `unknown` when observation ended first.
+    LOCK_HOLD_END = "lock.hold.end";
+    /// Threads waiting when the wait began, this one included, as far as seen.
+    LOCK_QUEUE_DEPTH = "lock.queue.depth";
+    /// Sleeps of one attempt.
+    LOCK_ATTEMPT_COUNT = "lock.attempt.count";
+    /// Woken to running, seconds.
+    LOCK_WAKE_DELAY = "lock.wake.delay";
+    /// Process of the thread that had the lock when the wait began.
+    LOCK_HOLDER_PID = "lock.holder.pid";
+    /// That thread.
+    LOCK_HOLDER_TID = "lock.holder.tid";
+    /// Its name.
+    LOCK_HOLDER_NAME = "lock.holder.name";
+    /// How it is known: `owner_word`, `waker` (inferred) or `last_acquirer` (inferred).
+    LOCK_HOLDER_SOURCE = "lock.holder.source";
+    /// Thread that let the lock go to this waiter.
+    LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
+    /// Relation of a span link: `blocked_by` or `handed_over_by`.
+    LOCK_LINK_TYPE = "lock.link.type";
+    /// Kind of a finding: `deadlock`.
+    LOCK_FINDING_TYPE = "lock.finding.type";
+    /// Why an attempt ended without the lock: `timeout`, `thread_exit`.
+    ERROR_TYPE = "error.type";
+    /// Process id.
+    PROCESS_PID = "process.pid";
+    /// File name of the executable.
+    PROCESS_EXECUTABLE_NAME = "process.executable.name";
+    /// Path of the executable.
+    PROCESS_EXECUTABLE_PATH = "process.executable.path";
+    /// Command: its first word.
+    PROCESS_COMMAND = "process.command";
+    /// Name of the service: OTEL_SERVICE_NAME of the process, else script or executable.
+    SERVICE_NAME = "service.name";
+    /// Identity of the process: its id and start.
+    SERVICE_INSTANCE_ID = "service.instance.id";
+    /// Kernel thread id.
+    THREAD_ID = "thread.id";
+    /// Thread name.
+    THREAD_NAME = "thread.name";
+    /// Function of the call site.
+    CODE_FUNCTION_NAME = "code.function.name";
+    /// Source file of the call site.
+    CODE_FILE_PATH = "code.file.path";
+    /// Line of the call site.
+    CODE_LINE_NUMBER = "code.line.number";
+    /// Name of the host.
+    HOST_NAME = "host.name";
+    /// `lockprobe`.
+    TELEMETRY_DISTRO_NAME = "telemetry.distro.name";
+    /// Version of lockprobe.
+    TELEMETRY_DISTRO_VERSION = "telemetry.distro.version";
+}

@@ -1,0 +1,59 @@
+//! What leaves the pipeline: one record a line, a span or a log entry.
+
+use super::{AcquireSpan, Finding, HoldSpan, Holder, LockCounts, LockDescription, Losses, ProcessFact};
+use std::sync::Arc;
+
+/// One record for the sinks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A thread waited for a lock.
+    Acquire(Arc<AcquireSpan>),
+    /// A thread had a lock.
+    Hold(Arc<HoldSpan>),
+    /// A conclusion.
+    Finding(Arc<Finding>),
+    /// A process was seen for the first time, or runs a new program.
+    Process(Arc<ProcessFact>),
+    /// The end.
+    Summary(Arc<Summary>),
+}
+
+/// Everything about one lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LockSummary {
+    /// Which lock.
+    pub lock: Arc<LockDescription>,
+    /// Process it was seen in first.
+    pub pid: u32,
+    /// Name of that process.
+    pub service: String,
+    /// Every wait, however short.
+    pub counts: LockCounts,
+    /// Whom most of the recorded waits were for, and how many of them.
+    pub top_holder: Option<(Holder, u64)>,
+    /// Longest exact hold, nanoseconds.
+    pub longest_hold: Option<u64>,
+    /// Waits that ended without the lock.
+    pub abandoned: u64,
+    /// Threads waiting when observation ended.
+    pub still_waiting: u32,
+}
+
+/// The end of an observation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// First and last moment observed, CLOCK_MONOTONIC nanoseconds.
+    pub start: u64,
+    /// Last moment.
+    pub end: u64,
+    /// The threshold, nanoseconds.
+    pub min_wait: u64,
+    /// Locks, most total waiting first.
+    pub locks: Vec<LockSummary>,
+    /// Findings.
+    pub findings: u64,
+    /// What is missing, and why.
+    pub losses: Losses,
+    /// Records received from the kernel half.
+    pub received: u64,
+}

@@ -1,0 +1,122 @@
+//! What a thread's dealings with a lock become: an acquire span and a hold span.
+
+use super::{LockDescription, Mode, Thread, ThreadId};
+use std::sync::Arc;
+
+/// Identity of a span, the same in every replay of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanId {
+    /// Trace the span belongs to.
+    pub trace: u128,
+    /// The span within it.
+    pub span: u64,
+}
+
+/// How a holder is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HolderSource {
+    /// The lock's own memory named it when the wait began.
+    OwnerWord,
+    /// It woke the waiter by letting go; that it held from the start is inferred.
+    Waker,
+    /// It was seen acquiring before the wait began, and not seen letting go; inferred.
+    LastAcquirer,
+}
+
+/// The thread that had the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Who; `tid` is 0 where the owner word names a thread that is not there any more.
+    pub id: ThreadId,
+    /// Its name, empty when it could not be read.
+    pub name: String,
+    /// How it is known.
+    pub source: HolderSource,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The thread has the lock.
+    Acquired,
+    /// It stopped waiting: time-out, or its end.
+    Abandoned,
+    /// It still waited when observation ended.
+    Waiting,
+}
+
+/// Request to outcome. Times are CLOCK_MONOTONIC nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AcquireSpan {
+    /// Identity.
+    pub id: SpanId,
+    /// Which lock.
+    pub lock: Arc<LockDescription>,
+    /// Exclusive or not.
+    pub mode: Mode,
+    /// Who waited.
+    pub thread: Thread,
+    /// First sleep.
+    pub start: u64,
+    /// Outcome: running again with the lock, or without.
+    pub end: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// `error.type` of an abandoned attempt: `timeout`, `thread_exit`.
+    pub error: Option<&'static str>,
+    /// Who had the lock when the wait began.
+    pub holder: Option<Holder>,
+    /// Who let it go to this waiter.
+    pub handed_over_by: Option<Holder>,
+    /// The hold that ended with this hand-over.
+    pub blocked_by: Option<SpanId>,
+    /// From woken to running, nanoseconds.
+    pub wake_delay: Option<u64>,
+    /// Sleeps of this one attempt.
+    pub sleeps: u32,
+    /// Threads waiting for the lock when this attempt began, itself included, as far as seen.
+    pub queue_depth: u32,
+    /// The start is an estimate: the thread slept already when observation began.
+    pub start_estimated: bool,
+}
+
+/// How much of a hold was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Precision {
+    /// Both ends were seen.
+    Exact,
+    /// It lasted at least this long: it began before anyone waited.
+    LowerBound,
+    /// Neither end is certain.
+    Unknown,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HoldEnd {
+    /// The holder let go.
+    Released,
+    /// Not seen before observation ended.
+    Unknown,
+}
+
+/// Acquired to end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HoldSpan {
+    /// Identity.
+    pub id: SpanId,
+    /// Which lock.
+    pub lock: Arc<LockDescription>,
+    /// Who had it.
+    pub holder: Holder,
+    /// Acquired, or the earliest time it is known to have been held.
+    pub start: u64,
+    /// Let go.
+    pub end: u64,
+    /// How it ended.
+    pub ended: HoldEnd,
+    /// How much of it was seen.
+    pub precision: Precision,
+    /// Threads that waited for it to end, as far as seen.
+    pub waiters: u32,
+}
