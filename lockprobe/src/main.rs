@@ -1,1 +1,3 @@
-fn main(){}
+//! The `lockprobe` command.
+
+fn main() {}

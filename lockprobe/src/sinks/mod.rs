@@ -1,0 +1,44 @@
+//! Where records go: one file or folder a destination, one thread each.
+//!
+//! In: records. Out: bytes on a console, in a file, on a connection. Never: another sink, the
+//! lock table, a backend. A slow sink loses records, counted; it never slows the pipeline.
+
+use crate::model::{Losses, Record, Session};
+use std::sync::Arc;
+
+pub mod otlp;
+
+/// A destination. Runs on a thread of its own.
+pub trait Sink: Send {
+    /// Name for messages and counters: `console`, `jsonl`, `otlp`.
+    fn name(&self) -> &'static str;
+
+    /// Takes one record. An error ends the sink, and with it the run; what a sink can live with
+    /// (a collector that is away) it counts itself, see [`Sink::losses`].
+    fn write(&mut self, record: &Record) -> anyhow::Result<()>;
+
+    /// Called when no record came for 100 ms, and at least once a second.
+    fn idle(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// No more records come. Writes out what is left, within five seconds.
+    fn finish(&mut self) -> anyhow::Result<()>;
+
+    /// What it could not deliver: cause and count, zeros included.
+    fn losses(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+}
+
+/// What a sink needs to know before the first record.
+#[derive(Clone, Debug)]
+pub struct Circumstances {
+    /// Clock, host, threshold.
+    pub session: Arc<Session>,
+}
+
+/// Losses as the summary counts them; here so that all sinks show the same.
+pub fn all_losses(losses: &Losses) -> impl Iterator<Item = (&str, &str, u64)> {
+    losses.dropped.iter().map(|(stage, cause, n)| (*stage, *cause, *n))
+}
