@@ -1,3 +1,7 @@
 //! The `lockprobe` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lockprobe::cli::main()
+}

@@ -157,6 +157,7 @@ fn begin(wait: &mut Wait, call: LockCall, at: Place, now: u64) {
     wait.woken_ns = 0;
     wait.run_ns = 0;
     wait.holder_since_ns = 0;
+    wait.release_before_ns = 0;
     wait.frame_hash = at.hash;
     wait.value = call.value;
     wait.reason = reason::UNKNOWN;
@@ -164,6 +165,7 @@ fn begin(wait: &mut Wait, call: LockCall, at: Place, now: u64) {
     wait.counted_ns = 0;
     wait.waker_call = 0;
     read_words(call.lock, wait);
+    wait.first_owner = wait.words[2];
 }
 
 /// Copies the lock's own memory: for a glibc mutex it says who holds it.
@@ -233,6 +235,7 @@ fn on_wake(task: Task) {
     wait.reason = reason_of(nr, registers, wait, waker, task);
     if wait.reason == reason::RELEASE {
         waker.describe(&mut wait.waker);
+        wait.release_before_ns = tally::note_release(task.tgid(), wait);
         close_hold(wait);
     }
 }

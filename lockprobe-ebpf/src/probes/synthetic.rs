@@ -48,6 +48,7 @@ fn one(now: u64, i: u64) {
     wait.woken_ns = now - 1000;
     wait.run_ns = now;
     wait.holder_since_ns = 0;
+    wait.release_before_ns = 0;
     wait.run_cpu_ns = 0;
     wait.frame_hash = 0;
     wait.counted_ns = MILLISECOND;
@@ -56,6 +57,8 @@ fn one(now: u64, i: u64) {
     wait.words = [0; 6];
     wait.bucket = 0;
     wait.waker_call = 202;
+    wait.first_owner = 0;
+    wait.reserved = 0;
     wait.waker.tgid = 1;
     wait.waker.tid = 999;
     wait.waker.ns_tid = 999;

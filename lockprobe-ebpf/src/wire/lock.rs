@@ -31,10 +31,13 @@ const OCTAVE: [u32; 7] = [
 /// Written without loops, tables or division by the counting of bits, which eBPF lacks.
 #[inline(always)]
 pub fn bucket_of(ns: u64) -> u32 {
-    // Exclusive lower bounds: 2^k belongs to the bucket that ends there, so count from ns - 1.
+    // 2^k belongs to the bucket that ends there, so the octave is that of ns - 1.
     let v = ns.saturating_sub(1);
     if v >> HISTOGRAM_MIN_EXPONENT == 0 {
         return 0;
+    }
+    if v >> 62 != 0 {
+        return BUCKETS as u32 - 1;
     }
     let mut octave = 0u32;
     let mut rest = v;
@@ -59,8 +62,9 @@ pub fn bucket_of(ns: u64) -> u32 {
         octave += 2;
     }
     octave += (rest >> 1 != 0) as u32;
-    // The leading 32 bits, the first of them set: 1.31 fixed point.
-    let mantissa = (v << (63 - octave)) >> 32;
+    // 1.31 fixed point, up to and including 2.0; the bounds in between are irrational, so that
+    // comparing with them rounded down is exact.
+    let mantissa = (ns << (62 - octave)) >> 31;
     let mut sub = 0u32;
     sub += (mantissa > OCTAVE[0] as u64) as u32;
     sub += (mantissa > OCTAVE[1] as u64) as u32;
@@ -96,6 +100,8 @@ pub struct LockStats {
     pub sum_ns: u64,
     /// The longest, nanoseconds (two processors may race here; the ring has the long ones exactly).
     pub max_ns: u64,
+    /// When a thread was last seen letting the lock go, CLOCK_MONOTONIC.
+    pub released_ns: u64,
     /// User instruction pointer of the first sleep.
     pub ip: u64,
     /// Caller of that frame, as in [`super::Wait::caller`].
@@ -190,8 +196,8 @@ mod tests {
         let mut ns = 1025u64;
         while ns < 1 << 36 {
             let bucket = bucket_of(ns);
-            assert!((ns as f64) > lower_bound(bucket) * 0.999_999, "{ns} in {bucket}");
-            assert!((ns as f64) <= lower_bound(bucket + 1) * 1.000_001, "{ns} in {bucket}");
+            assert!((ns as f64) > lower_bound(bucket), "{ns} in {bucket}");
+            assert!((ns as f64) <= lower_bound(bucket + 1), "{ns} in {bucket}");
             ns += 1 + ns / 97;
         }
     }

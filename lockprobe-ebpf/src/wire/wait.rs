@@ -112,6 +112,9 @@ pub struct Wait {
     pub run_ns: u64,
     /// When the waker had acquired the lock, 0 where not known.
     pub holder_since_ns: u64,
+    /// When any thread last let this lock go before the waker did, 0 where not known: before
+    /// `sleep_ns`, the waker had the lock all the time this thread slept.
+    pub release_before_ns: u64,
     /// Processor time of the thread when it ran again; tells a retry from a new attempt.
     pub run_cpu_ns: u64,
     /// Hash of what a retry leaves as it was: preserved registers and the top of the stack.
@@ -128,11 +131,15 @@ pub struct Wait {
     pub bucket: u32,
     /// System call number of the waker, where one was seen.
     pub waker_call: u32,
+    /// `words[2]` at the first sleep: who had a glibc mutex when the attempt began.
+    pub first_owner: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Who ended the sleep.
     pub waker: Thread,
 }
 
-const _: () = assert!(size_of::<Wait>() == 184);
+const _: () = assert!(size_of::<Wait>() == 200);
 
 /// `WAIT`, `RESUME` and `WAITING` records.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -146,4 +153,4 @@ pub struct WaitRecord {
     pub wait: Wait,
 }
 
-const _: () = assert!(size_of::<WaitRecord>() == 232);
+const _: () = assert!(size_of::<WaitRecord>() == 248);

@@ -1,1 +1,1 @@
-//! placeholder
+//! Placeholder: the room is being furnished.

@@ -50,6 +50,8 @@ pub enum What {
         holder: Holder,
         /// Since when it is known to have held it.
         since: u64,
+        /// It cannot have held it before: the lock was let go then.
+        not_before: u64,
         /// How much that says.
         precision: Precision,
     },

@@ -36,6 +36,8 @@ names! {
     LOCK_HOLD_END = "lock.hold.end";
     /// Threads waiting when the wait began, this one included, as far as seen.
     LOCK_QUEUE_DEPTH = "lock.queue.depth";
+    /// Threads that waited for a hold to end.
+    LOCK_WAITERS = "lock.waiters";
     /// Sleeps of one attempt.
     LOCK_ATTEMPT_COUNT = "lock.attempt.count";
     /// Woken to running, seconds.

@@ -90,12 +90,16 @@ pub struct WaitSeen {
     pub value: u32,
     /// The first six words at the address, if they could be read.
     pub words: Option<[u32; 6]>,
+    /// Word 2 when the attempt began.
+    pub first_owner: Option<u32>,
     /// What ended the sleep.
     pub reason: WakeReason,
     /// Who ended it, for a release.
     pub waker: Option<Thread>,
     /// When the waker had acquired the lock, if it had waited for it.
     pub holder_since: Option<u64>,
+    /// When the lock was last let go before that, 0 if never seen.
+    pub released_before: u64,
     /// The waker held it all the time since.
     pub hold_exact: bool,
 }

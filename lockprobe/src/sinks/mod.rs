@@ -3,10 +3,16 @@
 //! In: records. Out: bytes on a console, in a file, on a connection. Never: another sink, the
 //! lock table, a backend. A slow sink loses records, counted; it never slows the pipeline.
 
-use crate::model::{Losses, Record, Session};
-use std::sync::Arc;
+use crate::model::Record;
 
+pub mod console;
+pub mod jsonl;
 pub mod otlp;
+mod outlet;
+mod text;
+
+pub use outlet::{Outlet, Pressure};
+pub use text::{duration, thread_label};
 
 /// A destination. Runs on a thread of its own.
 pub trait Sink: Send {
@@ -29,16 +35,4 @@ pub trait Sink: Send {
     fn losses(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
-}
-
-/// What a sink needs to know before the first record.
-#[derive(Clone, Debug)]
-pub struct Circumstances {
-    /// Clock, host, threshold.
-    pub session: Arc<Session>,
-}
-
-/// Losses as the summary counts them; here so that all sinks show the same.
-pub fn all_losses(losses: &Losses) -> impl Iterator<Item = (&str, &str, u64)> {
-    losses.dropped.iter().map(|(stage, cause, n)| (*stage, *cause, *n))
 }

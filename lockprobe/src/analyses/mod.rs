@@ -1,0 +1,7 @@
+//! What the spans and the table say: one file an analysis, with check, format and summary.
+//!
+//! In: spans, the lock table for reading. Out: findings, sums. Never: another analysis, a backend,
+//! a clock.
+
+pub mod deadlock;
+pub mod usage;

@@ -1,0 +1,265 @@
+//! Locks made of futexes: glibc's and Rust's mutexes and their relatives.
+//!
+//! Facts (held to the sources named): glibc's mutex has its lock word first and the owner's thread
+//! id eight bytes on (nptl/pthread_mutex_lock.c, `__owner`); a thread that waited leaves the word at
+//! 2, so its unlock always calls FUTEX_WAKE. Rust's `std::sync::Mutex` is one word without an owner
+//! (library/std/src/sys/sync/mutex/futex.rs). A wake-up from inside FUTEX_WAKE on the same address
+//! is the holder letting go; one from a timer is a time-out.
+
+mod attempts;
+mod locks;
+mod people;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use attempts::Attempts;
+use locks::Locks;
+use people::People;
+
+use crate::model::{
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, Observation, Precision,
+    ProcessEvent, ProcessSeen, WaitSeen, WakeReason, What,
+};
+
+/// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
+/// half says so within microseconds of processor time; what counts is that its record has been
+/// read, which the poll every 20 ms sees to.
+pub const GRACE: u64 = 40_000_000;
+
+/// Something outside the kernel half that would help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Which thread this id of the process's PID namespace is.
+    Thread {
+        /// Process.
+        pid: u32,
+        /// Thread id there.
+        ns_tid: u32,
+    },
+    /// What the call site of this wait is.
+    Site,
+}
+
+/// Counts of what could not be made sense of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Waits at call sites that are no locks.
+    pub idle: u64,
+    /// Waits at call sites nobody could classify and that do not behave like locks.
+    pub unclassified: u64,
+    /// Attempts forgotten because too many were open.
+    pub evicted: u64,
+}
+
+/// The backend.
+#[derive(Default)]
+pub struct Futex {
+    locks: Locks,
+    people: People,
+    attempts: Attempts,
+    skipped: Skipped,
+}
+
+impl Futex {
+    /// What it would help to know before [`Futex::observe`] sees this.
+    pub fn wants(&self, observation: &Observation) -> Option<Want> {
+        let (Observation::Wait(wait) | Observation::Waiting(wait)) = observation else {
+            return None;
+        };
+        if !self.locks.knows(wait) {
+            return Some(Want::Site);
+        }
+        let kind = self.locks.describe(wait)?.kind;
+        let owner = owner_word(kind, wait.first_owner, wait)?;
+        let pid = wait.thread.id.pid;
+        (!self.people.knows(pid, owner)).then_some(Want::Thread { pid, ns_tid: owner })
+    }
+
+    /// Takes one observation; appends what it means. Events come out when they are certain, up to
+    /// [`GRACE`] later, and in the order of their decision.
+    pub fn observe(&mut self, observation: &Observation, out: &mut Vec<LockEvent>) {
+        match observation {
+            Observation::Wait(wait) => self.wait(wait, out),
+            Observation::Resume(wait) => self.attempts.resume(wait),
+            Observation::Waiting(wait) => self.waiting(wait, out),
+            Observation::Lock(seen) => self.people.meet(&seen.thread),
+            Observation::Process(seen) => self.process(seen, out),
+            Observation::Fact(fact) => self.learn(fact),
+            Observation::Tick(now) => self.settle(now.saturating_sub(GRACE), out),
+            Observation::Counts { .. } | Observation::Losses(_) => {}
+        }
+    }
+
+    /// Brings out what is still held back: no more observations come.
+    pub fn finish(&mut self, out: &mut Vec<LockEvent>) {
+        self.settle(u64::MAX, out);
+    }
+
+    /// The lock at an address, for its counts; `None` when it is no lock.
+    pub fn lock_at(&self, pid: u32, address: u64, site: (u64, u64)) -> Option<Arc<LockDescription>> {
+        self.locks.at(pid, address, site)
+    }
+
+    /// What could not be made sense of so far.
+    pub fn skipped(&self) -> Skipped {
+        Skipped { evicted: self.attempts.evicted, ..self.skipped }
+    }
+
+    fn learn(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Site(site) => self.locks.learn_site(site),
+            Fact::Lock(lock) => self.locks.learn_lock(lock),
+            Fact::Thread(thread) => self.people.learn(thread),
+            Fact::Process(_) => {}
+        }
+    }
+
+    fn process(&mut self, seen: &ProcessSeen, out: &mut Vec<LockEvent>) {
+        let id = seen.thread.id;
+        match seen.event {
+            ProcessEvent::Fork(_) => self.locks.renew(id.pid),
+            ProcessEvent::Exec | ProcessEvent::Exit => {
+                let ended = self.attempts.end_process(id.pid);
+                ended.into_iter().for_each(|wait| self.gone(&wait, seen.time, out));
+                self.people.forget(id.pid);
+                if seen.event == ProcessEvent::Exec {
+                    self.locks.renew(id.pid);
+                }
+            }
+            ProcessEvent::ThreadExit => {
+                if let Some(wait) = self.attempts.end_thread(id) {
+                    self.gone(&wait, seen.time, out);
+                }
+                self.people.forget_thread(&seen.thread);
+            }
+        }
+    }
+
+    /// A thread that ended: woken by nothing but its end, it never got the lock.
+    fn gone(&mut self, wait: &WaitSeen, time: u64, out: &mut Vec<LockEvent>) {
+        let killed = wait.ran == 0 || matches!(wait.reason, WakeReason::Signal | WakeReason::Exit);
+        if !killed {
+            return self.ended(wait, out);
+        }
+        let Some(lock) = self.lock_of(wait) else { return };
+        let thread = wait.thread;
+        self.contended(wait, &lock, out);
+        let what = What::Abandoned { error: "thread_exit", sleeps: wait.sleeps };
+        out.push(LockEvent { time, lock: lock.clone(), thread, what });
+        out.push(LockEvent { time, lock, thread, what: What::Gone });
+    }
+
+    fn wait(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
+        self.people.meet(&wait.thread);
+        if let Some(waker) = &wait.waker {
+            self.people.meet(waker);
+        }
+        self.locks.see(wait);
+        // An earlier attempt of this thread is over: it is at another one.
+        if let Some(earlier) = self.attempts.ran(wait) {
+            self.ended(&earlier, out);
+        }
+    }
+
+    fn waiting(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
+        self.people.meet(&wait.thread);
+        self.locks.see(wait);
+        if let Some(earlier) = self.attempts.asleep(wait) {
+            self.ended(&earlier, out);
+        }
+        let Some(lock) = self.lock_of(wait) else { return };
+        // Who has it now counts for the graph, not who had it when the attempt began.
+        let owner = owner_word(lock.kind, wait.words.map(|w| w[2]), wait);
+        let holder = owner.map(|owner| self.people.holder(wait.thread.id.pid, owner));
+        let estimated = wait.preexisting;
+        let contended = What::Contended { holder, estimated };
+        out.push(LockEvent {
+            time: wait.start,
+            lock: lock.clone(),
+            thread: wait.thread,
+            what: contended,
+        });
+        out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what: What::StillWaiting });
+    }
+
+    /// Everything that ran again before this time and did not go back to sleep has decided.
+    fn settle(&mut self, before: u64, out: &mut Vec<LockEvent>) {
+        for wait in self.attempts.settled(before) {
+            self.ended(&wait, out);
+        }
+    }
+
+    fn lock_of(&mut self, wait: &WaitSeen) -> Option<Arc<LockDescription>> {
+        let lock = self.locks.describe(wait);
+        if lock.is_none() {
+            match self.locks.is_idle(wait) {
+                true => self.skipped.idle += 1,
+                false => self.skipped.unclassified += 1,
+            }
+        }
+        lock
+    }
+
+    fn contended(&self, wait: &WaitSeen, lock: &Arc<LockDescription>, out: &mut Vec<LockEvent>) {
+        let owner = owner_word(lock.kind, wait.first_owner, wait);
+        let holder = match owner {
+            Some(owner) => Some(self.people.holder(wait.thread.id.pid, owner)),
+            // Whoever let it go had it when the sleep began, unless it changed hands since, which
+            // would have woken a sleeper and been noted.
+            None if wait.sleeps == 1 && wait.released_before <= wait.slept => self.waker(wait),
+            None => None,
+        };
+        let what = What::Contended { holder, estimated: wait.preexisting };
+        out.push(LockEvent { time: wait.start, lock: lock.clone(), thread: wait.thread, what });
+    }
+
+    fn waker(&self, wait: &WaitSeen) -> Option<Holder> {
+        let waker = wait.waker.as_ref()?;
+        Some(Holder { id: waker.id, name: waker.name(), source: HolderSource::Waker })
+    }
+
+    /// An attempt is over: what came of it.
+    fn ended(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
+        let Some(lock) = self.lock_of(wait) else { return };
+        self.contended(wait, &lock, out);
+        if let Some(waker) = &wait.waker {
+            // Let go when it woke this thread; held at least since this thread slept.
+            let not_before = wait.released_before;
+            let (since, precision) = match wait.holder_since {
+                Some(since) if wait.hold_exact => (since, Precision::Exact),
+                _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
+                _ => (not_before, Precision::Unknown),
+            };
+            let source = match owner_word(lock.kind, wait.words.map(|w| w[2]), wait) {
+                Some(owner) if owner == waker.ns_tid => HolderSource::OwnerWord,
+                _ => HolderSource::Waker,
+            };
+            let holder = Holder { id: waker.id, name: waker.name(), source };
+            let what = What::Released { holder, since, not_before, precision };
+            out.push(LockEvent { time: wait.woken, lock: lock.clone(), thread: *waker, what });
+        }
+        let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));
+        let timed_out = wait.timed && matches!(wait.reason, WakeReason::Other);
+        let sleeps = wait.sleeps;
+        let what = if timed_out {
+            What::Abandoned { error: "timeout", sleeps }
+        } else {
+            What::Acquired { from: self.waker(wait), wake_delay, sleeps }
+        };
+        out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
+    }
+}
+
+/// The owner a lock's memory names, as a thread id of the process's own PID namespace.
+fn owner_word(kind: LockKind, word: Option<u32>, wait: &WaitSeen) -> Option<u32> {
+    let owner = match kind {
+        LockKind::PthreadMutex => word?,
+        LockKind::PriorityInheritance => wait.words?[0] & 0x3fff_ffff,
+        _ => return None,
+    };
+    // Zero between locking and noting the owner; a word no thread id fits in is no owner.
+    (owner != 0 && owner < 1 << 22).then_some(owner)
+}
+

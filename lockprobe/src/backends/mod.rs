@@ -1,0 +1,6 @@
+//! What observations mean for locks: one folder a locking system.
+//!
+//! In: observations. Out: lock events. Never: another backend, the wire contract, a clock, files,
+//! network.
+
+pub mod futex;

@@ -1,0 +1,43 @@
+//! The command line: one thin file a subcommand.
+
+pub mod args;
+mod bench;
+mod command;
+mod demo;
+mod doctor;
+mod generate;
+mod record;
+mod replay;
+mod run;
+mod status;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use command::{Cli, Command};
+pub use command::definition;
+
+/// Runs the command line and returns its exit status.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Trace(args) => trace::main(&args),
+        Command::Record(args) => record::main(&args),
+        Command::Replay(args) => replay::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
+        Command::Demo(args) => demo::main(&args),
+        Command::Generate(args) => generate::main(&args),
+        Command::Bench(args) => bench::main(&args),
+        Command::DemoWorkload { scenario } => demo::workload(scenario),
+        Command::ExecWhenTold { command } => {
+            let status = crate::source::live::command::trampoline(&command);
+            Ok(u8::try_from(status).unwrap_or(1))
+        }
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => status::report(&error),
+    }
+}

@@ -1,0 +1,18 @@
+//! `lockprobe replay`.
+
+use super::command::ReplayArgs;
+use super::run::{Opened, drive};
+use crate::pipeline::{Aside, Pipeline};
+use crate::sinks::Pressure;
+use crate::source::Source;
+use crate::source::recording::Recording;
+
+/// Runs it.
+pub fn main(args: &ReplayArgs) -> anyhow::Result<u8> {
+    let mut recording = Recording::open(&args.recording)?;
+    let outputs = Opened::new(&args.output)?;
+    let outlets = outputs.start(recording.session(), Pressure::Wait)?;
+    let pipeline = Pipeline::new(recording.session().clone(), Aside::Replay, None);
+    let ended = drive(&mut recording, pipeline, outlets, || true, || {})?;
+    Ok(ended.status)
+}

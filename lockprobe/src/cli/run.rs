@@ -1,0 +1,175 @@
+//! What trace, record, replay and demo have in common: outputs, the loop, the end.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write, stdout};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::command::{Format, OutputArgs};
+use super::status::UNDELIVERED;
+use crate::model::{Record, Session, Summary};
+use crate::pipeline::Pipeline;
+use crate::sinks::console::Console;
+use crate::sinks::jsonl::JsonLines;
+use crate::sinks::otlp::Otlp;
+use crate::sinks::{Outlet, Pressure, Sink};
+use crate::source::Source;
+
+/// Where records go. The last outlet shows the summary with what the others lost.
+pub struct Outlets {
+    remote: Vec<Outlet>,
+    local: Option<Outlet>,
+}
+
+/// An output that is open, before observation begins: what cannot be written is found out before
+/// anything is attached.
+pub struct Opened {
+    writer: Option<Box<dyn Write + Send>>,
+    format: Format,
+    colour: bool,
+    otlp: Option<String>,
+}
+
+impl Opened {
+    /// Opens the outputs that were asked for.
+    pub fn new(args: &OutputArgs) -> anyhow::Result<Self> {
+        let (writer, terminal): (Box<dyn Write + Send>, bool) = match &args.output {
+            Some(path) => (Box::new(create(path)?), false),
+            None => (Box::new(BufWriter::new(stdout())), stdout().is_terminal()),
+        };
+        if let Some(url) = &args.otlp {
+            Otlp::new(url, Arc::default())?;
+        }
+        Ok(Self {
+            writer: Some(writer),
+            format: args.format,
+            colour: terminal && colour_wanted(),
+            otlp: args.otlp.clone(),
+        })
+    }
+
+    /// No output at all: the recording is the output.
+    pub fn nothing() -> Self {
+        Self { writer: None, format: Format::Table, colour: false, otlp: None }
+    }
+
+    /// A console on any writer.
+    pub fn console(writer: Box<dyn Write + Send>, colour: bool) -> Self {
+        Self { writer: Some(writer), format: Format::Table, colour, otlp: None }
+    }
+
+    /// Starts the sinks.
+    pub fn start(self, session: &Session, pressure: Pressure) -> anyhow::Result<Outlets> {
+        let session = Arc::new(session.clone());
+        let mut outlets = Outlets { remote: Vec::new(), local: None };
+        if let Some(writer) = self.writer {
+            let sink: Box<dyn Sink> = match self.format {
+                Format::Table => Box::new(Console::new(writer, session.clone(), self.colour)),
+                Format::Jsonl => Box::new(JsonLines::new(writer, session.clone())),
+            };
+            outlets.local = Some(Outlet::start(sink, pressure)?);
+        }
+        if let Some(url) = self.otlp {
+            let sink = Box::new(Otlp::new(&url, session)?);
+            outlets.remote.push(Outlet::start(sink, pressure)?);
+        }
+        Ok(outlets)
+    }
+}
+
+fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
+    let file = File::create(path).with_context(|| {
+        format!("{} cannot be written; choose another file with --output", path.display())
+    })?;
+    Ok(BufWriter::new(file))
+}
+
+/// Colour unless NO_COLOR is set or the terminal has none (see no-color.org).
+pub fn colour_wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+impl Outlets {
+    fn offer(&mut self, record: &Record) {
+        let all = self.remote.iter_mut().chain(&mut self.local);
+        all.for_each(|outlet| outlet.offer(record));
+    }
+
+    fn failed(&self) -> bool {
+        self.remote.iter().chain(&self.local).any(Outlet::failed)
+    }
+
+    /// Ends the remote outputs first, so that the summary tells what they lost.
+    fn finish(mut self, summary: Option<Summary>) -> anyhow::Result<bool> {
+        let mut losses = Vec::new();
+        for outlet in &mut self.remote {
+            let (result, lost) = outlet.finish();
+            result?;
+            losses.push((outlet.name(), "queue_full", outlet.dropped()));
+            losses.extend(lost.into_iter().map(|(cause, count)| (outlet.name(), cause, count)));
+        }
+        let undelivered = losses.iter().any(|(_, _, count)| *count > 0);
+        if let Some(outlet) = &mut self.local {
+            losses.push((outlet.name(), "queue_full", outlet.dropped()));
+            if let Some(mut summary) = summary {
+                merge(&mut summary, losses);
+                outlet.offer(&Record::Summary(Arc::new(summary)));
+            }
+            outlet.finish().0?;
+        }
+        Ok(undelivered)
+    }
+}
+
+fn merge(summary: &mut Summary, losses: Vec<(&'static str, &'static str, u64)>) {
+    for (stage, cause, count) in losses {
+        let known = summary.losses.dropped.iter_mut().find(|d| (d.0, d.1) == (stage, cause));
+        match known {
+            Some(entry) => entry.2 += count,
+            None => summary.losses.dropped.push((stage, cause, count)),
+        }
+    }
+}
+
+/// How a run ended.
+pub struct Ended {
+    /// Exit status, where no command has one of its own.
+    pub status: u8,
+    /// The sums.
+    pub summary: Summary,
+}
+
+/// Moves everything from the source to the outlets. `keep_going` is asked after every batch, ten
+/// times a second at least; once it says no, `stop` is called and what is left is still delivered.
+pub fn drive(
+    source: &mut dyn Source,
+    mut pipeline: Pipeline,
+    mut outlets: Outlets,
+    mut keep_going: impl FnMut() -> bool,
+    stop: impl Fn(),
+) -> anyhow::Result<Ended> {
+    let mut records = Vec::new();
+    let mut stopped = false;
+    while let Some(batch) = source.next()? {
+        pipeline.take(&batch, &mut records).context("the recording cannot be written")?;
+        records.drain(..).for_each(|record| outlets.offer(&record));
+        if !stopped && (!keep_going() || outlets.failed()) {
+            stopped = true;
+            stop();
+        }
+    }
+    pipeline.finish(&mut records).context("the recording cannot be written")?;
+    let mut summary = None;
+    for record in records {
+        match record {
+            Record::Summary(last) => summary = Some(Summary::clone(&last)),
+            record => outlets.offer(&record),
+        }
+    }
+    let undelivered = outlets.finish(summary.clone())?;
+    let status = if undelivered { UNDELIVERED } else { 0 };
+    Ok(Ended { status, summary: summary.unwrap_or_default() })
+}

@@ -1,0 +1,240 @@
+//! One frame, one observation.
+
+use lockprobe_ebpf::wire::{
+    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, WaitRecord, call,
+    dropped, kind, process_event, reason, wait_flag,
+};
+use zerocopy::FromBytes;
+
+use crate::model::{
+    Histogram, LockCounts, LockSeen, Losses, Observation, ProcessEvent, ProcessSeen, Thread,
+    ThreadId, WaitSeen, WakeReason,
+};
+
+/// Why a frame is no observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Shorter or longer than a record of its kind.
+    Length,
+    /// No kind of record this version knows.
+    Kind,
+    /// Values that no kernel half writes.
+    Value,
+}
+
+/// Reads a frame. Facts are not read here: they are JSON, which the source knows.
+pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
+    let (header, body) = Header::read_from_prefix(frame).map_err(|_| Malformed::Length)?;
+    if header.len as usize != frame.len() {
+        return Err(Malformed::Length);
+    }
+    match header.kind {
+        kind::WAIT => wait(frame).map(Observation::Wait),
+        kind::RESUME => wait(frame).map(Observation::Resume),
+        kind::WAITING => wait(frame).map(Observation::Waiting),
+        kind::LOCK => lock(frame).map(|l| Observation::Lock(Box::new(l))),
+        kind::PROCESS => process(frame).map(Observation::Process),
+        kind::STATS => stats(body),
+        kind::COUNTERS => counters(body).map(Observation::Losses),
+        kind::TICK if body.is_empty() => Ok(Observation::Tick(header.time_ns)),
+        kind::TICK => Err(Malformed::Length),
+        _ => Err(Malformed::Kind),
+    }
+}
+
+fn thread(t: &wire::Thread) -> Thread {
+    Thread {
+        id: ThreadId { pid: t.tgid, tid: t.tid },
+        ns_tid: t.ns_tid,
+        ns_level: t.ns_level,
+        comm: t.comm,
+    }
+}
+
+fn wait(frame: &[u8]) -> Result<WaitSeen, Malformed> {
+    let record = WaitRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
+    let w = record.wait;
+    let has = |flag| w.flags & flag != 0;
+    let reason = match w.reason {
+        reason::UNKNOWN => WakeReason::Unknown,
+        reason::RELEASE => WakeReason::Release,
+        reason::SIGNAL => WakeReason::Signal,
+        reason::EXIT => WakeReason::Exit,
+        reason::OTHER => WakeReason::Other,
+        _ => return Err(Malformed::Value),
+    };
+    let known = matches!(w.call, call::FUTEX_WAIT..=call::FUTEX2_WAIT);
+    if !known || record.thread.tid == 0 || w.start_ns > w.sleep_ns {
+        return Err(Malformed::Value);
+    }
+    let released = reason == WakeReason::Release;
+    Ok(WaitSeen {
+        time: record.header.time_ns,
+        thread: thread(&record.thread),
+        address: w.lock,
+        private: has(wait_flag::PRIVATE),
+        timed: has(wait_flag::TIMED),
+        preexisting: has(wait_flag::PREEXISTING),
+        priority_inheritance: is_pi(w.call),
+        bitset: w.call == call::FUTEX_WAIT_BITSET,
+        ip: w.ip,
+        caller: w.caller,
+        caller_known: has(wait_flag::CALLER_KNOWN),
+        sp: w.sp,
+        start: w.start_ns,
+        slept: w.sleep_ns,
+        woken: w.woken_ns,
+        ran: w.run_ns,
+        sleeps: w.sleeps.max(1),
+        value: w.value,
+        words: has(wait_flag::WORDS).then_some(w.words),
+        first_owner: has(wait_flag::WORDS).then_some(w.first_owner),
+        reason,
+        waker: released.then(|| thread(&w.waker)),
+        holder_since: (released && w.holder_since_ns != 0).then_some(w.holder_since_ns),
+        released_before: w.release_before_ns,
+        hold_exact: released && has(wait_flag::HOLD_EXACT),
+    })
+}
+
+fn is_pi(call: u32) -> bool {
+    matches!(call, call::FUTEX_LOCK_PI | call::FUTEX_WAIT_REQUEUE_PI)
+}
+
+fn lock(frame: &[u8]) -> Result<LockSeen, Malformed> {
+    let (record, rest) = LockRecord::ref_from_prefix(frame).map_err(|_| Malformed::Length)?;
+    if !rest.is_empty() {
+        return Err(Malformed::Length);
+    }
+    let stack = record.stack.get(..record.stack_len as usize).ok_or(Malformed::Value)?;
+    Ok(LockSeen {
+        time: record.header.time_ns,
+        thread: thread(&record.thread),
+        address: record.lock,
+        private: record.flags & wait_flag::PRIVATE != 0,
+        priority_inheritance: is_pi(record.call),
+        ip: record.ip,
+        sp: record.sp,
+        bp: record.bp,
+        stack: stack.to_vec(),
+    })
+}
+
+fn process(frame: &[u8]) -> Result<ProcessSeen, Malformed> {
+    let record = ProcessRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
+    let event = match record.event {
+        process_event::FORK => ProcessEvent::Fork(record.parent),
+        process_event::EXEC => ProcessEvent::Exec,
+        process_event::EXIT => ProcessEvent::Exit,
+        process_event::THREAD_EXIT => ProcessEvent::ThreadExit,
+        _ => return Err(Malformed::Value),
+    };
+    Ok(ProcessSeen { time: record.header.time_ns, thread: thread(&record.thread), event })
+}
+
+fn stats(body: &[u8]) -> Result<Observation, Malformed> {
+    let (key, rest) = LockKey::read_from_prefix(body).map_err(|_| Malformed::Length)?;
+    let stats = LockStats::read_from_bytes(rest).map_err(|_| Malformed::Length)?;
+    let counts = LockCounts {
+        waits: stats.count,
+        total: stats.sum_ns,
+        longest: stats.max_ns,
+        histogram: Histogram::from_counts(stats.buckets.iter().map(|&n| u64::from(n))),
+    };
+    Ok(Observation::Counts {
+        pid: key.tgid,
+        address: key.lock,
+        site: (stats.ip, stats.caller),
+        counts,
+    })
+}
+
+fn counters(body: &[u8]) -> Result<Losses, Malformed> {
+    let values: Vec<u64> = body
+        .chunks_exact(8)
+        .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+        .collect();
+    if values.len() != Counter::COUNT as usize || body.len() % 8 != 0 {
+        return Err(Malformed::Length);
+    }
+    let get = |counter: Counter| values[counter as usize];
+    Ok(Losses {
+        dropped: dropped::CAUSES.map(|(cause, counter)| ("kernel", cause, get(counter))).to_vec(),
+        skipped: vec![
+            ("below_min_wait", get(Counter::SkippedShort)),
+            ("idle_call_site", get(Counter::SkippedIdle)),
+            ("waker_unseen", get(Counter::WakerUnseen)),
+        ],
+        emitted: get(Counter::Emitted),
+        waits: get(Counter::Waits),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    fn sample() -> WaitRecord {
+        let mut record = WaitRecord::default();
+        record.header.kind = kind::WAIT;
+        record.header.len = size_of::<WaitRecord>() as u32;
+        record.header.time_ns = 50;
+        record.thread.tgid = 10;
+        record.thread.tid = 11;
+        record.wait.call = call::FUTEX_WAIT;
+        record.wait.flags = wait_flag::PRIVATE | wait_flag::WORDS;
+        record.wait.start_ns = 40;
+        record.wait.sleep_ns = 41;
+        record.wait.reason = reason::RELEASE;
+        record.wait.waker.tid = 12;
+        record
+    }
+
+    #[test]
+    fn a_wait_is_read() {
+        let Ok(Observation::Wait(seen)) = decode(sample().as_bytes()) else { panic!() };
+        assert_eq!(seen.thread.id, ThreadId { pid: 10, tid: 11 });
+        assert_eq!(seen.waker.map(|w| w.id.tid), Some(12));
+        assert_eq!((seen.start, seen.slept, seen.sleeps), (40, 41, 1));
+        assert!(seen.private && !seen.timed && seen.words.is_some());
+        assert_eq!(seen.holder_since, None);
+    }
+
+    #[test]
+    fn every_cut_is_malformed() {
+        let record = sample();
+        let bytes = record.as_bytes();
+        for length in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..length]), Err(Malformed::Length));
+        }
+    }
+
+    #[test]
+    fn values_no_kernel_half_writes_are_refused() {
+        for change in [
+            (|r: &mut WaitRecord| r.wait.reason = 77) as fn(&mut WaitRecord),
+            |r| r.wait.call = 0,
+            |r| r.thread.tid = 0,
+            |r| r.wait.sleep_ns = 1,
+        ] {
+            let mut record = sample();
+            change(&mut record);
+            assert_eq!(decode(record.as_bytes()), Err(Malformed::Value));
+        }
+        let mut record = sample();
+        record.header.kind = 1234;
+        assert_eq!(decode(record.as_bytes()), Err(Malformed::Kind));
+    }
+
+    #[test]
+    fn a_stack_longer_than_its_record_is_refused() {
+        let mut record = LockRecord::read_from_bytes(&[0u8; size_of::<LockRecord>()]).unwrap();
+        record.header.kind = kind::LOCK;
+        record.header.len = size_of::<LockRecord>() as u32;
+        record.stack_len = 1025;
+        assert_eq!(decode(record.as_bytes()), Err(Malformed::Value));
+        record.stack_len = 1024;
+        assert!(matches!(decode(record.as_bytes()), Ok(Observation::Lock(l)) if l.stack.len() == 1024));
+    }
+}

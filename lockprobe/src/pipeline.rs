@@ -1,0 +1,324 @@
+//! From batches to records: the one place that knows every room.
+//!
+//! One thread owns all state and takes no lock. Live capture and replay take the same path; only
+//! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
+//! replay from the recording.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use lockprobe_ebpf::wire::kind;
+
+use crate::analyses::deadlock::Deadlocks;
+use crate::analyses::usage::{LockUsage, Usage};
+use crate::backends::futex::{Futex, Want};
+use crate::decode::{Malformed, decode};
+use crate::enrich::Enricher;
+use crate::health::Health;
+use crate::model::{
+    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Observation, ProcessEvent,
+    ProcessFact, Record, Session, Summary,
+};
+use crate::source::live::Verdicts;
+use crate::source::recording::Writer;
+use crate::source::{Batch, facts};
+use crate::track::{Reorder, Span, Tracker};
+
+/// Most processes remembered by name.
+const PROCESSES_AT_MOST: usize = 65_536;
+
+/// Where facts come from beside the records.
+pub enum Aside {
+    /// From the running system; verdicts on call sites go back to the kernel half.
+    Live(Box<Enricher>, Option<Verdicts>),
+    /// From the recording.
+    Replay,
+}
+
+/// All state between source and sinks.
+pub struct Pipeline {
+    session: Session,
+    aside: Aside,
+    futex: Futex,
+    order: Reorder,
+    tracker: Tracker,
+    usage: Usage,
+    deadlocks: Deadlocks,
+    health: Health,
+    kernel: Losses,
+    counts: HashMap<LockId, Counted>,
+    uncounted: LockCounts,
+    processes: HashMap<u32, Arc<ProcessFact>>,
+    verdicts_given: HashMap<u32, HashSet<(u32, u64)>>,
+    findings: u64,
+    now: u64,
+    recorder: Option<Writer>,
+}
+
+/// The kernel's counts of one lock.
+struct Counted {
+    lock: Arc<LockDescription>,
+    pid: u32,
+    counts: LockCounts,
+}
+
+impl Pipeline {
+    /// An empty pipeline; with a writer, everything that goes in is recorded.
+    pub fn new(session: Session, aside: Aside, recorder: Option<Writer>) -> Self {
+        Self {
+            now: session.start,
+            session,
+            aside,
+            futex: Futex::default(),
+            order: Reorder::default(),
+            tracker: Tracker::default(),
+            usage: Usage::default(),
+            deadlocks: Deadlocks::default(),
+            health: Health::default(),
+            kernel: Losses::default(),
+            counts: HashMap::new(),
+            uncounted: LockCounts::default(),
+            processes: HashMap::new(),
+            verdicts_given: HashMap::new(),
+            findings: 0,
+            recorder,
+        }
+    }
+
+    /// Takes a batch; appends the records it leads to. The error is the recorder's.
+    pub fn take(&mut self, batch: &Batch, out: &mut Vec<Record>) -> std::io::Result<()> {
+        for frame in batch.frames() {
+            let observation = match read(frame) {
+                Ok(observation) => observation,
+                Err(why) => {
+                    self.health.malformed(why);
+                    continue;
+                }
+            };
+            if from_ring(frame) {
+                self.health.received += 1;
+            }
+            // Facts first: a replay must know by this frame what we know by this frame.
+            for fact in self.look_up(&observation) {
+                self.learn(fact, out)?;
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.write(frame)?;
+            }
+            self.observe(observation, out);
+        }
+        Ok(())
+    }
+
+    /// Ends the observation; appends the last records, the summary last of all. Completes the
+    /// recording.
+    pub fn finish(&mut self, out: &mut Vec<Record>) -> std::io::Result<()> {
+        let mut events = Vec::new();
+        self.futex.finish(&mut events);
+        events.into_iter().for_each(|event| self.order.push(event));
+        self.drain(u64::MAX, out);
+        let mut spans = Vec::new();
+        self.tracker.finish(self.now, &mut spans);
+        spans.into_iter().for_each(|span| self.emit(span, out));
+        out.push(Record::Summary(Arc::new(self.summary())));
+        match self.recorder.take() {
+            Some(recorder) => recorder.finish(),
+            None => Ok(()),
+        }
+    }
+
+    /// What the running system says about an observation before it is understood.
+    fn look_up(&mut self, observation: &Observation) -> Vec<Fact> {
+        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
+        let mut found = Vec::new();
+        if let Observation::Lock(seen) = observation {
+            found = enricher.lock(seen);
+        }
+        let about = observation.thread().map(|t| t.pid);
+        let of_lock = !matches!(observation, Observation::Process(_));
+        if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
+            found.push(Fact::Process(enricher.process(pid, 0)));
+        }
+        if !found.is_empty() {
+            found.iter().for_each(|fact| self.futex.observe(&Observation::Fact(fact.clone()), &mut Vec::new()));
+        }
+        match (self.futex.wants(observation), observation) {
+            (Some(Want::Thread { pid, ns_tid }), _) => {
+                found.push(Fact::Thread(enricher.thread(pid, ns_tid)));
+            }
+            (Some(Want::Site), Observation::Wait(wait) | Observation::Waiting(wait)) => {
+                found.extend(enricher.waiting(wait));
+            }
+            _ => {}
+        }
+        found
+    }
+
+    /// Takes in a fact, tells the kernel half, and keeps it for a replay.
+    fn learn(&mut self, fact: Fact, out: &mut Vec<Record>) -> std::io::Result<()> {
+        if let Fact::Site(site) = &fact
+            && let Aside::Live(_, Some(verdicts)) = &mut self.aside
+        {
+            verdicts.tell(site.pid, site.level, site.ip, site.class);
+            self.verdicts_given.entry(site.pid).or_default().insert((site.level, site.ip));
+        }
+        if let Some(recorder) = &mut self.recorder {
+            let mut one = Batch::default();
+            let json = facts::to_json(&fact).to_string();
+            one.push_parts(kind::FACT, self.now, &[json.as_bytes()]);
+            for frame in one.frames() {
+                recorder.write(frame)?;
+            }
+        }
+        self.observe(Observation::Fact(fact), out);
+        Ok(())
+    }
+
+    fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
+        let mut events = Vec::new();
+        self.futex.observe(&observation, &mut events);
+        events.into_iter().for_each(|event| self.order.push(event));
+        match observation {
+            Observation::Tick(now) => {
+                self.now = self.now.max(now);
+                self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
+                let found = self.deadlocks.check(self.tracker.table(), now);
+                self.findings += found.len() as u64;
+                out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
+            }
+            Observation::Fact(Fact::Process(fact)) => {
+                if self.processes.len() >= PROCESSES_AT_MOST {
+                    self.processes.clear();
+                }
+                let fact = Arc::new(fact);
+                self.processes.insert(fact.pid, fact.clone());
+                out.push(Record::Process(fact));
+            }
+            Observation::Process(seen) => self.process(seen.thread.id.pid, seen.event),
+            Observation::Counts { pid, address, site, counts } => {
+                self.count(pid, address, site, counts);
+            }
+            Observation::Losses(losses) => self.kernel = losses,
+            _ => {}
+        }
+    }
+
+    /// A process that ended or changed: what was known of it under its id is void.
+    fn process(&mut self, pid: u32, event: ProcessEvent) {
+        if !matches!(event, ProcessEvent::Exec | ProcessEvent::Exit) {
+            return;
+        }
+        if event == ProcessEvent::Exec {
+            self.processes.remove(&pid);
+        }
+        let given = self.verdicts_given.remove(&pid).unwrap_or_default();
+        if let Aside::Live(enricher, verdicts) = &mut self.aside {
+            enricher.forget(pid);
+            if let Some(verdicts) = verdicts {
+                given.iter().for_each(|&(level, ip)| verdicts.forget(pid, level, ip));
+            }
+        }
+    }
+
+    fn drain(&mut self, before: u64, out: &mut Vec<Record>) {
+        let mut spans = Vec::new();
+        while let Some(event) = self.order.pop(before) {
+            self.tracker.apply(event, &mut spans);
+        }
+        spans.into_iter().for_each(|span| self.emit(span, out));
+    }
+
+    fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
+        match span {
+            Span::Acquire(acquire) => {
+                self.usage.acquire(&acquire);
+                out.push(Record::Acquire(Arc::new(acquire)));
+            }
+            Span::Hold(hold) => {
+                self.usage.hold(&hold);
+                out.push(Record::Hold(Arc::new(hold)));
+            }
+        }
+    }
+
+    fn count(&mut self, pid: u32, address: u64, site: (u64, u64), counts: LockCounts) {
+        match self.futex.lock_at(pid, address, site) {
+            Some(lock) => {
+                let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
+                self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(&counts);
+            }
+            None => self.uncounted.merge(&counts),
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let mut locks: Vec<LockSummary> = self.counts.values().map(|c| self.sum_up(c)).collect();
+        locks.retain(|l| l.counts.waits > 0 || l.still_waiting > 0);
+        locks.sort_by(|a, b| {
+            let key = |l: &LockSummary| (l.counts.total, l.lock.id);
+            key(b).cmp(&key(a))
+        });
+        Summary {
+            start: self.session.start,
+            end: self.now,
+            min_wait: self.session.min_wait,
+            locks,
+            findings: self.findings,
+            losses: self.losses(),
+            received: self.health.received,
+        }
+    }
+
+    fn sum_up(&self, counted: &Counted) -> LockSummary {
+        let none = LockUsage::default();
+        let usage = self.usage.of(&counted.lock.id).unwrap_or(&none);
+        let mut counts = counted.counts.clone();
+        counts.longest = counts.longest.max(usage.longest_wait);
+        LockSummary {
+            lock: counted.lock.clone(),
+            pid: counted.pid,
+            service: self.processes.get(&counted.pid).map(|p| p.service.clone()).unwrap_or_default(),
+            counts,
+            top_holder: usage.top_holder(),
+            longest_hold: usage.longest_hold,
+            abandoned: usage.abandoned,
+            still_waiting: usage.still_waiting,
+        }
+    }
+
+    /// Everything that is missing, by stage and cause, zeros included.
+    fn losses(&self) -> Losses {
+        let mut losses = self.kernel.clone();
+        let health = &self.health;
+        losses.dropped.extend([
+            ("decode", "malformed_length", health.malformed_length),
+            ("decode", "malformed_kind", health.malformed_kind),
+            ("decode", "malformed_value", health.malformed_value),
+            ("backend", "evicted", self.futex.skipped().evicted),
+            ("track", "late", self.order.late()),
+        ]);
+        losses.skipped.extend([
+            ("not_a_lock", self.futex.skipped().idle),
+            ("unclassified", self.futex.skipped().unclassified),
+        ]);
+        losses
+    }
+}
+
+fn read(frame: &[u8]) -> Result<Observation, Malformed> {
+    match decode(frame) {
+        Err(Malformed::Kind) if kind_of(frame) == Some(kind::FACT) => {
+            facts::from_json(&frame[16..]).map(Observation::Fact).ok_or(Malformed::Value)
+        }
+        result => result,
+    }
+}
+
+fn kind_of(frame: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(frame.get(..4)?.try_into().ok()?))
+}
+
+/// Whether the kernel half counted this frame when it wrote it.
+fn from_ring(frame: &[u8]) -> bool {
+    matches!(kind_of(frame), Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS))
+}

@@ -1,0 +1,153 @@
+//! The console: a line a wait as it ends, then the sums.
+
+mod summary;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{Sink, duration, thread_label};
+use crate::model::{
+    AcquireSpan, Deadlock, Finding, Holder, HolderSource, Outcome, Record, Session,
+};
+
+const PROCESSES_AT_MOST: usize = 65_536;
+const HEADER: &str = "    TIME  PROCESS               THREAD                 WAIT        LOCK                                     HELD BY";
+
+/// Writes for people.
+pub struct Console {
+    out: Box<dyn Write + Send>,
+    session: Arc<Session>,
+    colour: bool,
+    services: HashMap<u32, String>,
+    header_shown: bool,
+}
+
+/// Text cut to a width, with an ellipsis where something is missing.
+fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// What is known of the holder, in words that say how certain it is.
+fn held_by(holder: Option<&Holder>) -> String {
+    match holder {
+        None => "unknown".to_owned(),
+        Some(h) => {
+            let label = thread_label(&h.name, h.id);
+            let guess = if h.source == HolderSource::OwnerWord { "" } else { " (inferred)" };
+            label + guess
+        }
+    }
+}
+
+impl Console {
+    /// Writes to `out`, in colour or not.
+    pub fn new(out: Box<dyn Write + Send>, session: Arc<Session>, colour: bool) -> Self {
+        Self { out, session, colour, services: HashMap::new(), header_shown: false }
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    fn process(&self, pid: u32) -> String {
+        match self.services.get(&pid) {
+            Some(service) => format!("{service}[{pid}]"),
+            None => format!("[{pid}]"),
+        }
+    }
+
+    fn since_start(&self, time: u64) -> f64 {
+        (time as f64 - self.session.start as f64) / 1e9
+    }
+
+    fn acquire(&mut self, span: &AcquireSpan) -> std::io::Result<()> {
+        if !self.header_shown {
+            self.header_shown = true;
+            let header = self.paint(Style::new().bold(), HEADER);
+            writeln!(self.out, "{header}")?;
+        }
+        let wait = duration(span.end - span.start);
+        let wait = if span.start_estimated { format!("~{wait}") } else { wait };
+        let time = self.since_start(span.end);
+        let process = fit(&self.process(span.thread.id.pid), 20);
+        let thread = fit(&thread_label(&span.thread.name(), span.thread.id), 21);
+        let lock = fit(&span.lock.name, 39);
+        let remark = match (span.outcome, span.error) {
+            (Outcome::Acquired, _) => String::new(),
+            (Outcome::Abandoned, error) => format!("  gave up: {}", error.unwrap_or("unknown")),
+            (Outcome::Waiting, _) => "  still waiting".to_owned(),
+        };
+        let remark = self.paint(AnsiColor::Red.on_default(), &remark);
+        let wait = self.paint(AnsiColor::Yellow.on_default(), &format!("{wait:<10}"));
+        let held = held_by(span.holder.as_ref());
+        writeln!(
+            self.out,
+            "{time:>8.3}  {process:<20}  {thread:<21}  {wait}  {lock:<39}  {held}{remark}"
+        )
+    }
+
+    fn deadlock(&mut self, deadlock: &Deadlock) -> std::io::Result<()> {
+        let title = format!(
+            "DEADLOCK of {} thread{}, complete since {:.3} s, found at {:.3} s:",
+            deadlock.cycle.len(),
+            if deadlock.cycle.len() == 1 { "" } else { "s" },
+            self.since_start(deadlock.formed),
+            self.since_start(deadlock.found),
+        );
+        let title = self.paint(AnsiColor::Red.on_default().bold(), &title);
+        writeln!(self.out, "{title}")?;
+        for edge in &deadlock.cycle {
+            let waiter = thread_label(&edge.waiter.name(), edge.waiter.id);
+            let holder = thread_label(&edge.holder_name, edge.holder);
+            let process = self.process(edge.waiter.id.pid);
+            writeln!(
+                self.out,
+                "  {waiter} of {process} has waited {} for {}, which {holder} holds",
+                duration(deadlock.found.saturating_sub(edge.since)),
+                edge.lock.name,
+            )?;
+        }
+        writeln!(self.out, "  None of them can go on. End one of them to free the others.")
+    }
+}
+
+impl Sink for Console {
+    fn name(&self) -> &'static str {
+        "console"
+    }
+
+    fn write(&mut self, record: &Record) -> anyhow::Result<()> {
+        match record {
+            Record::Process(process) => {
+                if self.services.len() >= PROCESSES_AT_MOST {
+                    self.services.clear();
+                }
+                self.services.insert(process.pid, process.service.clone());
+            }
+            Record::Acquire(span) => self.acquire(span)?,
+            // A hold shows in the waits it caused and in the sums.
+            Record::Hold(_) => {}
+            Record::Finding(finding) => match finding.as_ref() {
+                Finding::Deadlock(deadlock) => self.deadlock(deadlock)?,
+            },
+            Record::Summary(summary) => self.summary(summary)?,
+        }
+        Ok(())
+    }
+
+    fn idle(&mut self) -> anyhow::Result<()> {
+        Ok(self.out.flush()?)
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(self.out.flush()?)
+    }
+}

@@ -1,0 +1,90 @@
+//! The sums at the end: locks, then what is missing.
+
+use anstyle::Style;
+
+use super::{Console, duration, fit, held_by};
+use crate::model::{LockSummary, Losses, Summary};
+
+/// Most locks shown; the rest are counted in one line.
+const ROWS: usize = 25;
+const HEADER: &str = "     WAITS  TOTAL       P50         P95         P99         LONGEST     LOCK                                     PROCESS               MOST OFTEN HELD BY";
+
+impl Console {
+    pub(super) fn summary(&mut self, summary: &Summary) -> std::io::Result<()> {
+        let length = duration(summary.end.saturating_sub(summary.start));
+        let waits: u64 = summary.locks.iter().map(|l| l.counts.waits).sum();
+        if self.header_shown {
+            writeln!(self.out)?;
+        }
+        if summary.locks.is_empty() {
+            writeln!(self.out, "No lock waits in {length}.")?;
+        } else {
+            let title = format!(
+                "{waits} lock wait{} on {} lock{} in {length}; those of {} and longer are listed \
+                 above one by one, the sums below are over all.",
+                if waits == 1 { "" } else { "s" },
+                summary.locks.len(),
+                if summary.locks.len() == 1 { "" } else { "s" },
+                duration(summary.min_wait),
+            );
+            writeln!(self.out, "{title}")?;
+            let header = self.paint(Style::new().bold(), HEADER);
+            writeln!(self.out, "{header}")?;
+            for lock in summary.locks.iter().take(ROWS) {
+                self.lock(lock)?;
+            }
+            if summary.locks.len() > ROWS {
+                writeln!(self.out, "  and {} more", summary.locks.len() - ROWS)?;
+            }
+        }
+        self.losses(&summary.losses)
+    }
+
+    fn lock(&mut self, row: &LockSummary) -> std::io::Result<()> {
+        let counts = &row.counts;
+        let quantile = |share: f64| {
+            let value = counts.histogram.quantile(share, counts.longest);
+            value.map_or_else(|| "-".to_owned(), duration)
+        };
+        let mut remarks = Vec::new();
+        if let Some((_, n)) = &row.top_holder {
+            remarks.push(format!("{n}x"));
+        }
+        if let Some(hold) = row.longest_hold {
+            remarks.push(format!("longest exact hold {}", duration(hold)));
+        }
+        if row.abandoned > 0 {
+            remarks.push(format!("{} gave up", row.abandoned));
+        }
+        if row.still_waiting > 0 {
+            remarks.push(format!("{} still waiting", row.still_waiting));
+        }
+        let process =
+            if row.service.is_empty() { format!("[{}]", row.pid) } else { format!("{}[{}]", row.service, row.pid) };
+        let holder = row.top_holder.as_ref().map(|(holder, _)| holder);
+        writeln!(
+            self.out,
+            "{:>10}  {:<10}  {:<10}  {:<10}  {:<10}  {:<10}  {:<39}  {:<20}  {}{}",
+            counts.waits,
+            duration(counts.total),
+            quantile(0.5),
+            quantile(0.95),
+            quantile(0.99),
+            duration(counts.longest),
+            fit(&row.lock.name, 39),
+            fit(&process, 20),
+            if holder.is_some() { held_by(holder) } else { "-".to_owned() },
+            if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) },
+        )
+    }
+
+    fn losses(&mut self, losses: &Losses) -> std::io::Result<()> {
+        let total = losses.total_dropped();
+        let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+        let dropped = list(&mut losses.dropped.iter().map(|(s, c, n)| format!("{s} {c} {n}")));
+        let skipped = list(&mut losses.skipped.iter().map(|(c, n)| format!("{c} {n}")));
+        let verdict = if total == 0 { "nothing" } else { "INCOMPLETE" };
+        writeln!(self.out, "Lost: {verdict} ({dropped}).")?;
+        writeln!(self.out, "Left out by choice: {skipped}.")
+    }
+}

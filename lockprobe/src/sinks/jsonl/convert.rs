@@ -1,0 +1,244 @@
+//! Records as JSON objects.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::model::names::*;
+use crate::model::{
+    AcquireSpan, CallSite, Deadlock, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
+    LockDescription, LockSummary, Losses, Mode, Outcome, Precision, ProcessFact, Record, Session,
+    SpanId, Summary,
+};
+
+type Object = Map<String, Value>;
+
+/// One record as an object. Services are names of processes by id.
+pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, String>) -> Value {
+    let mut o = Object::new();
+    match record {
+        Record::Acquire(span) => acquire(&mut o, span, session, services),
+        Record::Hold(span) => hold(&mut o, span, session, services),
+        Record::Finding(finding) => match finding.as_ref() {
+            Finding::Deadlock(deadlock) => find_deadlock(&mut o, finding, deadlock, session),
+        },
+        Record::Process(fact) => process(&mut o, fact),
+        Record::Summary(summary) => summarise(&mut o, summary, session),
+    }
+    Value::Object(o)
+}
+
+fn put(o: &mut Object, key: &str, value: impl Into<Value>) {
+    o.insert(key.to_owned(), value.into());
+}
+
+/// Nanoseconds as seconds.
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+fn begin(o: &mut Object, record: &str, id: SpanId, times: (u64, u64), session: &Session) {
+    put(o, "record", record);
+    put(o, "start_time_unix_nano", session.unix_nanos(times.0));
+    put(o, "end_time_unix_nano", session.unix_nanos(times.1));
+    put(o, "trace_id", format!("{:032x}", id.trace));
+    put(o, "span_id", format!("{:016x}", id.span));
+}
+
+fn service(o: &mut Object, pid: u32, services: &HashMap<u32, String>) {
+    if let Some(service) = services.get(&pid) {
+        put(o, SERVICE_NAME, service.as_str());
+    }
+    put(o, PROCESS_PID, pid);
+}
+
+fn lock(o: &mut Object, lock: &LockDescription) {
+    put(o, LOCK_SYSTEM_NAME, lock.kind.system());
+    put(o, LOCK_TYPE, lock.kind.name());
+    put(o, LOCK_NAME, &*lock.name);
+    put(o, LOCK_ID, lock.id.to_string());
+    put(o, LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" });
+    if let Some(site) = &lock.call_site {
+        call_site(o, site);
+    }
+}
+
+fn call_site(o: &mut Object, site: &CallSite) {
+    if !site.function.is_empty() {
+        put(o, CODE_FUNCTION_NAME, site.function.as_str());
+    }
+    if let Some((file, line)) = &site.source {
+        put(o, CODE_FILE_PATH, file.as_str());
+        put(o, CODE_LINE_NUMBER, *line);
+    }
+}
+
+/// How a holder is known, as `lock.holder.source` has it.
+pub fn source_name(source: HolderSource) -> &'static str {
+    match source {
+        HolderSource::OwnerWord => "owner_word",
+        HolderSource::Waker => "waker",
+        HolderSource::LastAcquirer => "last_acquirer",
+    }
+}
+
+fn holder(o: &mut Object, holder: &Holder) {
+    put(o, LOCK_HOLDER_PID, holder.id.pid);
+    put(o, LOCK_HOLDER_TID, holder.id.tid);
+    if !holder.name.is_empty() {
+        put(o, LOCK_HOLDER_NAME, holder.name.as_str());
+    }
+    put(o, LOCK_HOLDER_SOURCE, source_name(holder.source));
+}
+
+fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMap<u32, String>) {
+    begin(o, "acquire", s.id, (s.start, s.end), session);
+    service(o, s.thread.id.pid, services);
+    put(o, THREAD_ID, s.thread.id.tid);
+    put(o, THREAD_NAME, s.thread.name());
+    lock(o, &s.lock);
+    let mode = match s.mode {
+        Mode::Exclusive => "exclusive",
+        Mode::Unknown => "unknown",
+    };
+    put(o, LOCK_MODE, mode);
+    let outcome = match s.outcome {
+        Outcome::Acquired => "acquired",
+        Outcome::Abandoned => "abandoned",
+        Outcome::Waiting => "waiting",
+    };
+    put(o, LOCK_OUTCOME, outcome);
+    if let Some(error) = s.error {
+        put(o, ERROR_TYPE, error);
+    }
+    put(o, LOCK_WAIT_DURATION, seconds(s.end - s.start));
+    if s.start_estimated {
+        put(o, LOCK_WAIT_START_ESTIMATED, true);
+    }
+    put(o, LOCK_QUEUE_DEPTH, s.queue_depth);
+    put(o, LOCK_ATTEMPT_COUNT, s.sleeps);
+    if let Some(delay) = s.wake_delay {
+        put(o, LOCK_WAKE_DELAY, seconds(delay));
+    }
+    if let Some(has) = &s.holder {
+        holder(o, has);
+    }
+    if let Some(from) = &s.handed_over_by {
+        put(o, LOCK_HANDED_OVER_BY_TID, from.id.tid);
+    }
+    if let Some(hold) = s.blocked_by {
+        let (trace, span) = (format!("{:032x}", hold.trace), format!("{:016x}", hold.span));
+        let link = json!({ "trace_id": trace, "span_id": span, LOCK_LINK_TYPE: "blocked_by" });
+        put(o, "links", json!([link]));
+    }
+}
+
+/// A precision, as `lock.hold.precision` has it.
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Exact => "exact",
+        Precision::LowerBound => "lower_bound",
+        Precision::Unknown => "unknown",
+    }
+}
+
+fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32, String>) {
+    begin(o, "hold", s.id, (s.start, s.end), session);
+    service(o, s.holder.id.pid, services);
+    put(o, THREAD_ID, s.holder.id.tid);
+    put(o, THREAD_NAME, s.holder.name.as_str());
+    lock(o, &s.lock);
+    put(o, LOCK_HOLD_DURATION, seconds(s.end - s.start));
+    put(o, LOCK_HOLD_PRECISION, precision_name(s.precision));
+    let ended = match s.ended {
+        HoldEnd::Released => "released",
+        HoldEnd::Unknown => "unknown",
+    };
+    put(o, LOCK_HOLD_END, ended);
+    put(o, LOCK_HOLDER_SOURCE, source_name(s.holder.source));
+    put(o, LOCK_WAITERS, s.waiters);
+}
+
+fn find_deadlock(o: &mut Object, finding: &Finding, deadlock: &Deadlock, session: &Session) {
+    put(o, "record", "finding");
+    put(o, LOCK_FINDING_TYPE, finding.kind());
+    put(o, "start_time_unix_nano", session.unix_nanos(deadlock.formed));
+    put(o, "time_unix_nano", session.unix_nanos(deadlock.found));
+    let cycle: Vec<Value> = deadlock.cycle.iter().map(|edge| wait_edge(edge, session)).collect();
+    put(o, "cycle", cycle);
+}
+
+fn wait_edge(edge: &Edge, session: &Session) -> Value {
+    let mut o = Object::new();
+    put(&mut o, PROCESS_PID, edge.waiter.id.pid);
+    put(&mut o, THREAD_ID, edge.waiter.id.tid);
+    put(&mut o, THREAD_NAME, edge.waiter.name());
+    put(&mut o, "start_time_unix_nano", session.unix_nanos(edge.since));
+    lock(&mut o, &edge.lock);
+    put(&mut o, LOCK_HOLDER_PID, edge.holder.pid);
+    put(&mut o, LOCK_HOLDER_TID, edge.holder.tid);
+    if !edge.holder_name.is_empty() {
+        put(&mut o, LOCK_HOLDER_NAME, edge.holder_name.as_str());
+    }
+    Value::Object(o)
+}
+
+fn process(o: &mut Object, fact: &ProcessFact) {
+    put(o, "record", "process");
+    put(o, PROCESS_PID, fact.pid);
+    put(o, SERVICE_NAME, fact.service.as_str());
+    put(o, SERVICE_INSTANCE_ID, format!("{}-{}", fact.pid, fact.start_ticks));
+    let name = fact.executable.rsplit('/').next().unwrap_or_default();
+    put(o, PROCESS_EXECUTABLE_NAME, name);
+    put(o, PROCESS_EXECUTABLE_PATH, fact.executable.as_str());
+    put(o, PROCESS_COMMAND, fact.command.first().map_or("", String::as_str));
+}
+
+fn summarise(o: &mut Object, summary: &Summary, session: &Session) {
+    put(o, "record", "summary");
+    put(o, "start_time_unix_nano", session.unix_nanos(summary.start));
+    put(o, "end_time_unix_nano", session.unix_nanos(summary.end));
+    put(o, HOST_NAME, session.host.as_str());
+    put(o, TELEMETRY_DISTRO_NAME, "lockprobe");
+    put(o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
+    put(o, "min_wait", seconds(summary.min_wait));
+    put(o, "locks", summary.locks.iter().map(lock_summary).collect::<Vec<Value>>());
+    put(o, "findings", summary.findings);
+    put(o, "received", summary.received);
+    losses(o, &summary.losses);
+}
+
+fn lock_summary(s: &LockSummary) -> Value {
+    let mut o = Object::new();
+    lock(&mut o, &s.lock);
+    put(&mut o, PROCESS_PID, s.pid);
+    put(&mut o, SERVICE_NAME, s.service.as_str());
+    put(&mut o, "waits", s.counts.waits);
+    put(&mut o, "wait_total", seconds(s.counts.total));
+    for (key, share) in [("wait_p50", 0.5), ("wait_p95", 0.95), ("wait_p99", 0.99)] {
+        let quantile = s.counts.histogram.quantile(share, s.counts.longest);
+        put(&mut o, key, quantile.map(seconds));
+    }
+    put(&mut o, "wait_max", seconds(s.counts.longest));
+    put(&mut o, "abandoned", s.abandoned);
+    put(&mut o, "still_waiting", s.still_waiting);
+    if let Some(longest) = s.longest_hold {
+        put(&mut o, "hold_max", seconds(longest));
+    }
+    if let Some((top, count)) = &s.top_holder {
+        holder(&mut o, top);
+        put(&mut o, "holder_waits", *count);
+    }
+    Value::Object(o)
+}
+
+fn losses(o: &mut Object, losses: &Losses) {
+    let dropped = losses.dropped.iter().map(|(stage, cause, count)| {
+        json!({ "stage": stage, "cause": cause, "count": count })
+    });
+    put(o, "dropped", dropped.collect::<Vec<Value>>());
+    let skipped = losses.skipped.iter().map(|(cause, count)| json!({ "cause": cause, "count": count }));
+    put(o, "skipped", skipped.collect::<Vec<Value>>());
+    put(o, "emitted", losses.emitted);
+    put(o, "waits", losses.waits);
+}

@@ -1,0 +1,202 @@
+//! The JSON Schema of the records, built from the names, so that the two cannot drift apart.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::names;
+use crate::model::names::*;
+
+/// The schema, draft 2020-12.
+pub fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "lockprobe JSON lines",
+        "description": "One object a line. The last line of a complete output is the summary.",
+        "oneOf": [acquire(), hold(), finding(), process(), summary()],
+    })
+}
+
+/// Type and meaning of one key.
+fn property(key: &str) -> Value {
+    let meaning = names::ALL.iter().find(|(name, _)| *name == key).map(|(_, meaning)| meaning.trim());
+    let mut value = match key {
+        LOCK_WAIT_DURATION | LOCK_HOLD_DURATION | LOCK_WAKE_DELAY => {
+            json!({ "type": "number", "minimum": 0 })
+        }
+        LOCK_WAIT_START_ESTIMATED => json!({ "const": true }),
+        LOCK_QUEUE_DEPTH | LOCK_ATTEMPT_COUNT => json!({ "type": "integer", "minimum": 1 }),
+        LOCK_WAITERS | PROCESS_PID | THREAD_ID | LOCK_HOLDER_PID | LOCK_HOLDER_TID
+        | LOCK_HANDED_OVER_BY_TID | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
+        LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
+        LOCK_MODE => json!({ "enum": ["exclusive", "unknown"] }),
+        LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
+        LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
+        LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
+        LOCK_HOLDER_SOURCE => json!({ "enum": ["owner_word", "waker", "last_acquirer"] }),
+        LOCK_FINDING_TYPE => json!({ "enum": ["deadlock"] }),
+        ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
+        LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
+            json!({ "type": "string", "minLength": 1 })
+        }
+        _ => json!({ "type": "string" }),
+    };
+    if let Some(meaning) = meaning {
+        value["description"] = json!(meaning);
+    }
+    value
+}
+
+fn time() -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": "UNIX time, nanoseconds." })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn number() -> Value {
+    json!({ "type": ["number", "null"], "minimum": 0, "description": "Seconds." })
+}
+
+fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Value) -> Value {
+    let mut properties = Map::new();
+    let mut needed: Vec<Value> = Vec::new();
+    if let Some(record) = record {
+        properties.insert("record".into(), json!({ "const": record }));
+        needed.push(json!("record"));
+    }
+    for key in required.iter().chain(optional) {
+        properties.insert((*key).to_owned(), property(key));
+    }
+    needed.extend(required.iter().map(|key| json!(key)));
+    let more = if let Value::Object(more) = more { more } else { Map::new() };
+    for (key, value) in more {
+        if key != "links" {
+            needed.push(json!(key));
+        }
+        properties.insert(key, value);
+    }
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": needed,
+        "additionalProperties": false,
+    })
+}
+
+const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
+const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
+const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
+
+fn span(extra: Value) -> Value {
+    let mut span = json!({
+        "start_time_unix_nano": time(),
+        "end_time_unix_nano": time(),
+        "trace_id": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+        "span_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
+    });
+    if let (Value::Object(span), Value::Object(extra)) = (&mut span, extra) {
+        span.extend(extra);
+    }
+    span
+}
+
+fn acquire() -> Value {
+    let required = [
+        &LOCK[..],
+        &[PROCESS_PID, THREAD_ID, THREAD_NAME, LOCK_MODE, LOCK_OUTCOME, LOCK_WAIT_DURATION],
+        &[LOCK_QUEUE_DEPTH, LOCK_ATTEMPT_COUNT],
+    ]
+    .concat();
+    let optional = [
+        &CODE[..],
+        &HOLDER,
+        &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
+        &[LOCK_HANDED_OVER_BY_TID],
+    ]
+    .concat();
+    let links = json!({ "links": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "trace_id": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+                "span_id": { "type": "string", "pattern": "^[0-9a-f]{16}$" },
+                LOCK_LINK_TYPE: { "enum": ["blocked_by", "handed_over_by"] },
+            },
+            "required": ["trace_id", "span_id", LOCK_LINK_TYPE],
+            "additionalProperties": false,
+        },
+    }});
+    object(Some("acquire"), &required, &optional, span(links))
+}
+
+fn hold() -> Value {
+    let required = [
+        &LOCK[..],
+        &[PROCESS_PID, THREAD_ID, THREAD_NAME, LOCK_HOLD_DURATION, LOCK_HOLD_PRECISION],
+        &[LOCK_HOLD_END, LOCK_HOLDER_SOURCE, LOCK_WAITERS],
+    ]
+    .concat();
+    let optional = [&CODE[..], &[SERVICE_NAME]].concat();
+    object(Some("hold"), &required, &optional, span(json!({})))
+}
+
+fn finding() -> Value {
+    let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
+    let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
+    let optional = [&CODE[..], &[LOCK_HOLDER_NAME]].concat();
+    let edge = object(None, &required, &optional, json!({ "start_time_unix_nano": time() }));
+    let more = json!({
+        "start_time_unix_nano": time(),
+        "time_unix_nano": time(),
+        "cycle": { "type": "array", "items": edge, "minItems": 1 },
+    });
+    object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more)
+}
+
+fn process() -> Value {
+    let required = [
+        PROCESS_PID,
+        SERVICE_NAME,
+        SERVICE_INSTANCE_ID,
+        PROCESS_EXECUTABLE_NAME,
+        PROCESS_EXECUTABLE_PATH,
+        PROCESS_COMMAND,
+    ];
+    object(Some("process"), &required, &[], json!({}))
+}
+
+fn summary() -> Value {
+    let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
+    let optional = [&CODE[..], &HOLDER].concat();
+    let mut lock = object(
+        None,
+        &required,
+        &optional,
+        json!({
+            "waits": count(), "wait_total": number(), "wait_p50": number(), "wait_p95": number(),
+            "wait_p99": number(), "wait_max": number(), "abandoned": count(),
+            "still_waiting": count(),
+        }),
+    );
+    lock["properties"]["hold_max"] = number();
+    lock["properties"]["holder_waits"] = count();
+    let cause = |more: Value| object(None, &[], &[], more);
+    let text = json!({ "type": "string", "minLength": 1 });
+    let dropped = cause(json!({ "stage": text, "cause": text, "count": count() }));
+    let skipped = cause(json!({ "cause": text, "count": count() }));
+    let more = json!({
+        "start_time_unix_nano": time(),
+        "end_time_unix_nano": time(),
+        "min_wait": number(),
+        "locks": { "type": "array", "items": lock },
+        "findings": count(),
+        "received": count(),
+        "emitted": count(),
+        "waits": count(),
+        "dropped": { "type": "array", "items": dropped },
+        "skipped": { "type": "array", "items": skipped },
+    });
+    let names = [HOST_NAME, TELEMETRY_DISTRO_NAME, TELEMETRY_DISTRO_VERSION];
+    object(Some("summary"), &names, &[], more)
+}

@@ -1,0 +1,175 @@
+//! Facts as JSON, the form they have in a recording.
+
+use serde_json::{Value, json};
+
+use crate::model::{CallSite, Fact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact, ThreadFact};
+
+/// One fact as a JSON object.
+pub fn to_json(fact: &Fact) -> Value {
+    match fact {
+        Fact::Process(p) => json!({
+            "fact": "process", "pid": p.pid, "image": p.image, "start_ticks": p.start_ticks,
+            "service": p.service, "executable": p.executable, "command": p.command,
+        }),
+        Fact::Site(s) => {
+            let (class, detail) = class_to_json(s.class);
+            json!({
+                "fact": "site", "pid": s.pid, "level": s.level, "ip": s.ip,
+                "class": class, "detail": detail, "function": s.function.as_deref(),
+            })
+        }
+        Fact::Lock(l) => json!({
+            "fact": "lock", "pid": l.pid, "address": l.address, "symbol": l.symbol,
+            "shared": l.shared.map(|(device, inode, offset)| json!([device, inode, offset])),
+            "call_site": l.call_site.as_ref().map(call_site_to_json),
+        }),
+        Fact::Thread(t) => json!({
+            "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "tid": t.tid, "name": t.name,
+        }),
+    }
+}
+
+fn class_to_json(class: SiteClass) -> (&'static str, Value) {
+    match class {
+        SiteClass::Lock(kind) => ("lock", json!(kind_name(kind))),
+        SiteClass::Idle => ("idle", Value::Null),
+        SiteClass::ByCaller(offset) => ("by_caller", json!(offset)),
+        SiteClass::Unknown => ("unknown", Value::Null),
+    }
+}
+
+fn kind_name(kind: LockKind) -> String {
+    format!("{}/{}", kind.system(), kind.name())
+}
+
+fn call_site_to_json(site: &CallSite) -> Value {
+    json!({
+        "function": site.function, "module": site.module, "offset": site.offset,
+        "source": site.source.as_ref().map(|(file, line)| json!([file, line])),
+    })
+}
+
+/// Reads a fact back; `None` for anything that is not one.
+pub fn from_json(bytes: &[u8]) -> Option<Fact> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let fact = match value["fact"].as_str()? {
+        "process" => Fact::Process(ProcessFact {
+            pid: number(&value["pid"])?,
+            image: number(&value["image"])?,
+            start_ticks: value["start_ticks"].as_u64()?,
+            service: text(&value["service"])?,
+            executable: text(&value["executable"])?,
+            command: value["command"].as_array()?.iter().filter_map(text).collect(),
+        }),
+        "site" => Fact::Site(SiteFact {
+            pid: number(&value["pid"])?,
+            level: number(&value["level"])?,
+            ip: value["ip"].as_u64()?,
+            class: class_from_json(&value)?,
+            function: value["function"].as_str().map(Into::into),
+        }),
+        "lock" => Fact::Lock(LockFact {
+            pid: number(&value["pid"])?,
+            address: value["address"].as_u64()?,
+            symbol: text(&value["symbol"]),
+            shared: shared_from_json(&value["shared"]),
+            call_site: call_site_from_json(&value["call_site"]),
+        }),
+        "thread" => Fact::Thread(ThreadFact {
+            pid: number(&value["pid"])?,
+            ns_tid: number(&value["ns_tid"])?,
+            tid: number(&value["tid"])?,
+            name: text(&value["name"])?,
+        }),
+        _ => return None,
+    };
+    Some(fact)
+}
+
+fn number(value: &Value) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok()
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(crate::model::thread::printable)
+}
+
+fn class_from_json(value: &Value) -> Option<SiteClass> {
+    Some(match value["class"].as_str()? {
+        "lock" => {
+            let name = value["detail"].as_str()?;
+            SiteClass::Lock(LockKind::ALL.into_iter().find(|&kind| kind_name(kind) == name)?)
+        }
+        "idle" => SiteClass::Idle,
+        "by_caller" => SiteClass::ByCaller(number(&value["detail"])?),
+        "unknown" => SiteClass::Unknown,
+        _ => return None,
+    })
+}
+
+fn shared_from_json(value: &Value) -> Option<(u64, u64, u64)> {
+    Some((value[0].as_u64()?, value[1].as_u64()?, value[2].as_u64()?))
+}
+
+fn call_site_from_json(value: &Value) -> Option<CallSite> {
+    let source = value["source"].as_array().and_then(|parts| {
+        Some((text(parts.first()?)?, number(parts.get(1)?)?))
+    });
+    Some(CallSite {
+        function: text(&value["function"])?,
+        source,
+        module: text(&value["module"])?,
+        offset: value["offset"].as_u64()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fact_survives_the_journey() {
+        let mut facts = vec![
+            Fact::Process(ProcessFact {
+                pid: 7,
+                image: 1,
+                start_ticks: 99,
+                service: "worker".into(),
+                executable: "/usr/bin/worker".into(),
+                command: vec!["worker".into(), "--fast".into()],
+            }),
+            Fact::Lock(LockFact {
+                pid: 7,
+                address: 0xffff_ffff_0000_1000,
+                symbol: Some("queue_lock+0x8".into()),
+                shared: Some((8, 1234, 64)),
+                call_site: Some(CallSite {
+                    function: "process_batch".into(),
+                    source: Some(("worker.c".into(), 42)),
+                    module: "worker".into(),
+                    offset: 0x1149,
+                }),
+            }),
+            Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, tid: 70, name: "io".into() }),
+        ];
+        let classes = LockKind::ALL.map(SiteClass::Lock).into_iter().chain([
+            SiteClass::Idle,
+            SiteClass::ByCaller(40),
+            SiteClass::Unknown,
+        ]);
+        facts.extend(classes.map(|class| {
+            Fact::Site(SiteFact { pid: 7, level: 1, ip: 5, class, function: Some("f".into()) })
+        }));
+        for fact in facts {
+            let json = to_json(&fact).to_string();
+            assert_eq!(from_json(json.as_bytes()).as_ref(), Some(&fact), "{json}");
+        }
+    }
+
+    #[test]
+    fn hostile_json_is_no_fact() {
+        for json in ["", "{}", "[1]", r#"{"fact":"site","pid":-1}"#, r#"{"fact":"lock","pid":1e99}"#] {
+            assert_eq!(from_json(json.as_bytes()), None, "{json}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Loading the programs: limits, constants, and errors a person can act on.
+
+use std::fs;
+
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::{Options, btf};
+use crate::model::Session;
+use crate::source::Error;
+
+/// The object `cargo xtask build` made; empty when lockprobe was built without one.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lockprobe.bpf.o"));
+
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Oldest kernel with `bpf_task_pt_regs`.
+const OLDEST_KERNEL: (u32, u32) = (5, 15);
+
+/// Whether the eBPF programs are built in.
+pub fn has_programs() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// Kernel release as `uname -r` shows it.
+pub fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+fn version_of(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Raises the limit on locked memory, which kernels before 5.11 count maps against.
+pub fn limits_raised() -> bool {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a valid pointer to a valid limit, for this process.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) == 0 }
+}
+
+/// Loads the object with the constants of this kernel and these options.
+pub fn load(options: &Options, only_targets: bool) -> Result<Ebpf, Error> {
+    if !has_programs() {
+        return Err(Error::NoPrograms(
+            "this lockprobe was built without its eBPF programs; run `cargo xtask build` and use \
+             the binary it leaves in target/release"
+                .into(),
+        ));
+    }
+    // SAFETY: no arguments, cannot fail.
+    if unsafe { libc::geteuid() } != 0 && !has_capability() {
+        return Err(Error::Permission(
+            "live capture needs root (or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE); run it again \
+             with sudo"
+                .into(),
+        ));
+    }
+    let release = kernel_release();
+    let version = version_of(&release);
+    if version < OLDEST_KERNEL {
+        return Err(Error::Unsupported(format!(
+            "kernel {release} is too old for lockprobe, which needs {}.{} or newer",
+            OLDEST_KERNEL.0, OLDEST_KERNEL.1
+        )));
+    }
+    let blob = fs::read(BTF_PATH).map_err(|e| {
+        Error::Unsupported(format!(
+            "this kernel has no type information at {BTF_PATH} ({e}); lockprobe needs a kernel \
+             built with CONFIG_DEBUG_INFO_BTF, as all current distributions have"
+        ))
+    })?;
+    limits_raised();
+    let constants = constants(&blob, options, only_targets, version)?;
+    let btf = Btf::parse(&blob, Default::default())
+        .map_err(|e| Error::Unsupported(format!("the kernel's type information is damaged: {e}")))?;
+    drop(blob);
+    let mut loader = EbpfLoader::new();
+    loader.btf(Some(&btf)).map_max_entries("RING", options.ring_bytes);
+    for (name, value) in &constants {
+        loader.override_global(name, value, true);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|e| explain("create the eBPF maps", &e))?;
+    super::attach::load_all(&mut ebpf, &btf)?;
+    Ok(ebpf)
+}
+
+/// CAP_BPF and CAP_PERFMON in the effective set.
+fn has_capability() -> bool {
+    const BPF_AND_PERFMON: u64 = (1 << 39) | (1 << 38);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    set & BPF_AND_PERFMON == BPF_AND_PERFMON
+}
+
+/// One sentence from an error of the loader, with the cause at its root.
+pub fn explain(what: &str, error: &dyn std::error::Error) -> Error {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    let denied = root
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+    if denied {
+        return Error::Permission(format!(
+            "the kernel does not let lockprobe {what} ({root}); run it as root, and see \
+             `lockprobe doctor` for what else may forbid it"
+        ));
+    }
+    Error::Unsupported(format!(
+        "lockprobe cannot {what} on kernel {}: {root}; `lockprobe doctor` shows what is missing",
+        kernel_release()
+    ))
+}
+
+type Constant = (&'static str, u64);
+
+fn constants(
+    blob: &[u8],
+    options: &Options,
+    only_targets: bool,
+    version: (u32, u32),
+) -> Result<Vec<Constant>, Error> {
+    let structures = ["task_struct", "sched_entity", "pid", "pt_regs"];
+    let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
+        Error::Unsupported("the kernel's type information cannot be read".to_owned())
+    })?;
+    let get = |structure: &str, member: &str| {
+        offsets.get(structure, member).ok_or_else(|| {
+            Error::Unsupported(format!(
+                "this kernel's struct {structure} has no member {member}; lockprobe does not know \
+                 this kernel yet"
+            ))
+        })
+    };
+    let state = get("task_struct", "__state").or_else(|_| get("task_struct", "state"))?;
+    let entity = get("task_struct", "se")?;
+    let mut constants = vec![
+        ("MIN_WAIT_NS", options.min_wait),
+        ("ONLY_TARGETS", u64::from(only_targets)),
+        ("SELF_TGID", u64::from(std::process::id())),
+        ("SWITCH_HAS_STATE", u64::from(version >= (5, 18))),
+        ("TASK_PID", get("task_struct", "pid")?),
+        ("TASK_TGID", get("task_struct", "tgid")?),
+        ("TASK_COMM", get("task_struct", "comm")?),
+        ("TASK_STATE", state),
+        ("TASK_THREAD_PID", get("task_struct", "thread_pid")?),
+        ("TASK_CPU_NS", entity + get("sched_entity", "sum_exec_runtime")?),
+        ("TASK_EXEC_START", entity + get("sched_entity", "exec_start")?),
+        ("PID_LEVEL", get("pid", "level")?),
+        ("PID_NUMBERS", get("pid", "numbers")?),
+    ];
+    constants.extend(machine(&get)?);
+    Ok(constants)
+}
+
+/// System call numbers are the programs' defaults; register offsets come from BTF.
+#[cfg(target_arch = "x86_64")]
+fn machine(get: &dyn Fn(&str, &str) -> Result<u64, Error>) -> Result<Vec<Constant>, Error> {
+    Ok(vec![
+        ("REG_NR", get("pt_regs", "orig_ax")?),
+        ("REG_ARG0", get("pt_regs", "di")?),
+        ("REG_ARG1", get("pt_regs", "si")?),
+        ("REG_ARG2", get("pt_regs", "dx")?),
+        ("REG_ARG3", get("pt_regs", "r10")?),
+        ("REG_ARG4", get("pt_regs", "r8")?),
+        ("REG_IP", get("pt_regs", "ip")?),
+        ("REG_SP", get("pt_regs", "sp")?),
+        ("REG_BP", get("pt_regs", "bp")?),
+        ("REG_SAVED", get("pt_regs", "r15")?),
+    ])
+}
+
+/// What one run has in common.
+pub fn session(options: &Options) -> Result<Session, Error> {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let start = monotonic();
+    let wall = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_err(|_| Error::Failed("the system clock is set before 1970; set it".into()))?;
+    Ok(Session {
+        wall_offset: wall.as_nanos() as i128 - i128::from(start),
+        start,
+        min_wait: options.min_wait,
+        host: host.trim().to_owned(),
+        kernel: kernel_release(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// CLOCK_MONOTONIC now, the clock of all records.
+pub fn monotonic() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid pointer to a timespec; the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Gives the memory back that parsing the kernel's types took: some 25 MB.
+pub fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no pointers; asks the allocator to return free memory.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

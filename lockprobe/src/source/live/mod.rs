@@ -1,0 +1,152 @@
+//! The running kernel as a source: load, attach, read, detach.
+//!
+//! One thread reads the ring and the tables; batches go to the pipeline through a bounded
+//! channel. When the pipeline falls behind, the ring fills and the kernel half counts the loss.
+
+mod attach;
+pub mod btf;
+pub mod command;
+mod load;
+mod reader;
+mod synthetic;
+mod tables;
+mod targets;
+mod waits;
+
+pub use load::{has_programs, kernel_release, limits_raised};
+pub use synthetic::Synthetic;
+pub use tables::Verdicts;
+pub use targets::Targets;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::{Batch, Error, Source};
+use crate::model::Session;
+
+/// Batches on their way; with 20 ms a batch, more than a second of work.
+const BATCHES: usize = 64;
+
+/// How to observe.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Waits shorter than this do not cross the ring, nanoseconds.
+    pub min_wait: u64,
+    /// Size of the ring in bytes, a power of two and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Whom to watch.
+    pub targets: Targets,
+}
+
+/// A running observation. Dropping it detaches everything.
+pub struct Live {
+    session: Session,
+    batches: Receiver<Batch>,
+    stop: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+    only_targets: bool,
+    verdicts: Option<Verdicts>,
+    synthetic: Option<Synthetic>,
+    add_target: Sender<(u32, Sender<()>)>,
+}
+
+impl Live {
+    /// Loads the programs, attaches them, and begins to read.
+    pub fn start(options: &Options) -> Result<Self, Error> {
+        Self::start_with(options, true)
+    }
+
+    /// Loads the programs but attaches none: records come from [`Live::take_synthetic`] alone.
+    pub fn start_synthetic(options: &Options) -> Result<Self, Error> {
+        Self::start_with(options, false)
+    }
+
+    fn start_with(options: &Options, attach: bool) -> Result<Self, Error> {
+        let pids = options.targets.find()?;
+        let only_targets = !options.targets.is_everything();
+        let mut ebpf = load::load(options, only_targets)?;
+        let (mut tables, verdicts) = tables::take(&mut ebpf)?;
+        tables.prepare()?;
+        for &pid in &pids {
+            let _ = tables.targets.insert(pid, 1, 0);
+        }
+        let (attached, synthetic) = if attach {
+            attach::attach(&mut ebpf)?;
+            (Some(ebpf), None)
+        } else {
+            (None, Some(Synthetic::prepare(ebpf)?))
+        };
+        let session = load::session(options)?;
+        load::release_memory();
+        let (sender, batches) = sync_channel(BATCHES);
+        let (add_target, new_targets) = std::sync::mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let reader = reader::Reader::new(attached, tables, options, sender, stop.clone(), new_targets);
+        let reader = std::thread::Builder::new()
+            .name("lockprobe-ring".into())
+            .spawn(move || reader.run(&pids))
+            .map_err(|e| Error::Failed(format!("the reader thread cannot be started: {e}")))?;
+        Ok(Self {
+            session,
+            batches,
+            stop,
+            reader: Some(reader),
+            only_targets,
+            verdicts: Some(verdicts),
+            synthetic,
+            add_target,
+        })
+    }
+
+    /// The way to tell the kernel half what call sites are; there is one.
+    pub fn take_verdicts(&mut self) -> Option<Verdicts> {
+        self.verdicts.take()
+    }
+
+    /// The generator of synthetic records, if started with it.
+    pub fn take_synthetic(&mut self) -> Option<Synthetic> {
+        self.synthetic.take()
+    }
+
+    /// Ends the observation when set: what is in the ring is still delivered.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// Whether chosen processes are watched rather than the host.
+    pub fn only_targets(&self) -> bool {
+        self.only_targets
+    }
+
+    /// Watches one more process. When this returns, it is watched.
+    pub fn add_target(&self, pid: u32) {
+        let (done, wait) = std::sync::mpsc::channel();
+        // A reader that has ended has nothing to add to.
+        if self.add_target.send((pid, done)).is_ok() {
+            let _ = wait.recv();
+        }
+    }
+}
+
+impl Source for Live {
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn next(&mut self) -> Result<Option<Batch>, Error> {
+        Ok(self.batches.recv().ok())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // The reader may wait for room in the channel: make room until it is gone.
+        while self.batches.recv().is_ok() {}
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}

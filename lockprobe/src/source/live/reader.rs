@@ -1,0 +1,215 @@
+//! The thread that empties the ring, looks at the tables, and ends the observation.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
+
+use aya::Ebpf;
+use lockprobe_ebpf::wire::{Header, LockKey, ProcessRecord, kind, process_event};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::load::monotonic;
+use super::tables::ReaderTables;
+use super::{Options, Targets, waits};
+use crate::source::Batch;
+
+const POLL_MS: i32 = 20;
+const MILLISECOND: u64 = 1_000_000;
+/// A batch is handed over at this size even when the ring holds more.
+const BATCH_BYTES: usize = 1 << 20;
+/// How often the table of waits is looked at, unless looking takes more than a hundredth of it.
+const LOOK_EVERY: u64 = 100 * MILLISECOND;
+
+/// State of the reader thread.
+pub struct Reader {
+    /// The attached programs; taken out, and so detached, before the last read.
+    ebpf: Option<Ebpf>,
+    tables: ReaderTables,
+    min_wait: u64,
+    targets: Targets,
+    batches: SyncSender<Batch>,
+    stop: Arc<AtomicBool>,
+    new_targets: Receiver<(u32, Sender<()>)>,
+    alive: BTreeSet<u32>,
+    gone: BTreeSet<u32>,
+    next_look: u64,
+    next_tick: u64,
+}
+
+impl Reader {
+    /// Takes over the loaded programs: they are detached when the reader ends.
+    pub fn new(
+        ebpf: Option<Ebpf>,
+        tables: ReaderTables,
+        options: &Options,
+        batches: SyncSender<Batch>,
+        stop: Arc<AtomicBool>,
+        new_targets: Receiver<(u32, Sender<()>)>,
+    ) -> Self {
+        Self {
+            ebpf,
+            tables,
+            min_wait: options.min_wait,
+            targets: options.targets.clone(),
+            batches,
+            stop,
+            new_targets,
+            alive: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            next_look: 0,
+            next_tick: 0,
+        }
+    }
+
+    /// Reads until told to stop, until all targets are gone, or until nobody listens.
+    pub fn run(mut self, pids: &[u32]) {
+        self.alive.extend(pids);
+        while !self.stop.load(Ordering::Relaxed) {
+            while let Ok((pid, done)) = self.new_targets.try_recv() {
+                let _ = self.tables.targets.insert(pid, 1, 0);
+                self.alive.insert(pid);
+                let _ = done.send(());
+            }
+            self.wait_for_data();
+            let Some(now) = self.deliver() else { return };
+            let mut batch = Batch::default();
+            self.look(now, &mut batch);
+            if now >= self.next_tick {
+                self.next_tick = now + LOOK_EVERY;
+                batch.push_tick(now);
+            }
+            if !batch.is_empty() && self.batches.send(batch).is_err() {
+                return;
+            }
+            if self.targets.ends_with_processes() && self.all_gone() {
+                break;
+            }
+        }
+        self.end();
+    }
+
+    fn all_gone(&mut self) -> bool {
+        !self.gone.is_empty() && self.alive.is_empty()
+    }
+
+    fn wait_for_data(&mut self) {
+        let mut poll =
+            libc::pollfd { fd: self.tables.ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd.
+        unsafe { libc::poll(&mut poll, 1, POLL_MS) };
+    }
+
+    /// Hands over all that is in the ring. Everything before the time returned has been; `None`
+    /// when nobody listens any more.
+    fn deliver(&mut self) -> Option<u64> {
+        loop {
+            // Before reading: what comes later may be missing from this batch.
+            let now = monotonic();
+            let mut batch = Batch::default();
+            let mut more = false;
+            while let Some(frame) = self.tables.ring.next() {
+                batch.push(&frame);
+                if batch.size() >= BATCH_BYTES {
+                    more = true;
+                    break;
+                }
+            }
+            let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
+            for record in processes {
+                self.follow(&record);
+            }
+            if batch.is_empty() {
+                return Some(now);
+            }
+            if !more {
+                self.next_tick = now + LOOK_EVERY;
+                batch.push_tick(now);
+            }
+            self.batches.send(batch).ok()?;
+            if !more {
+                return Some(now);
+            }
+        }
+    }
+
+    /// Keeps the set of targets as processes come and go.
+    fn follow(&mut self, record: &ProcessRecord) {
+        let pid = record.thread.tgid;
+        match record.event {
+            process_event::FORK => {
+                self.alive.insert(pid);
+            }
+            process_event::EXEC => {
+                self.gone.insert(pid);
+                if self.targets.matches(pid) {
+                    let _ = self.tables.targets.insert(pid, 1, 0);
+                }
+            }
+            process_event::EXIT => {
+                self.alive.remove(&pid);
+                self.gone.insert(pid);
+                let _ = self.tables.targets.remove(&pid);
+            }
+            _ => {}
+        }
+    }
+
+    /// Announces threads that still sleep, and takes out the counts of processes that ended.
+    fn look(&mut self, now: u64, batch: &mut Batch) {
+        if now < self.next_look {
+            return;
+        }
+        for record in waits::asleep(&mut self.tables, now, self.min_wait) {
+            batch.push(record.as_bytes());
+        }
+        if !self.gone.is_empty() {
+            let gone = std::mem::take(&mut self.gone);
+            self.harvest(now, batch, |key| gone.contains(&key.tgid));
+            // Remember that somebody went, for `all_gone`.
+            self.gone.insert(0);
+        }
+        let took = monotonic().saturating_sub(now);
+        self.next_look = now + (LOOK_EVERY).max(took * 100);
+    }
+
+    /// Moves counts from the kernel's table into the batch.
+    fn harvest(&mut self, now: u64, batch: &mut Batch, wanted: impl Fn(&LockKey) -> bool) {
+        let keys: Vec<_> = self.tables.locks.keys().flatten().filter(|k| wanted(&k.0)).collect();
+        for key in keys {
+            let Ok(stats) = self.tables.locks.get(&key, 0) else { continue };
+            if key.0 != LockKey::default() {
+                let _ = self.tables.locks.remove(&key);
+            }
+            batch.push_parts(kind::STATS, now, &[key.0.as_bytes(), stats.0.as_bytes()]);
+        }
+    }
+
+    /// Detaches everything, then delivers what is left, the counts and the counters.
+    fn end(mut self) {
+        let last_look = {
+            let mut batch = Batch::default();
+            self.next_look = 0;
+            self.look(monotonic(), &mut batch);
+            batch
+        };
+        // Detached, the programs can add nothing; the maps stay with us.
+        drop(self.ebpf.take());
+        let Some(now) = self.deliver() else { return };
+        let mut batch = last_look;
+        self.harvest(now, &mut batch, |_| true);
+        let counters = self.tables.counters();
+        batch.push_parts(kind::COUNTERS, now, &[counters.as_bytes()]);
+        batch.push_tick(now);
+        let _ = self.batches.send(batch);
+    }
+}
+
+fn process(frame: &[u8]) -> Option<ProcessRecord> {
+    let (header, _) = Header::read_from_prefix(frame).ok()?;
+    if header.kind != kind::PROCESS {
+        return None;
+    }
+    ProcessRecord::read_from_bytes(frame).ok()
+}

@@ -1,0 +1,125 @@
+//! Whom to watch: by process id, by the path of the executable, or everyone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::source::Error;
+
+/// A choice of processes. Children of chosen processes are followed by the kernel half.
+#[derive(Clone, Debug, Default)]
+pub struct Targets {
+    pids: BTreeSet<u32>,
+    executables: Option<GlobSet>,
+    command: bool,
+}
+
+impl Targets {
+    /// The whole host, but for lockprobe itself.
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// These processes, and all whose executable matches one of the patterns. A pattern with a
+    /// slash is matched against the whole path, one without against the file name.
+    pub fn new(pids: &[u32], patterns: &[String]) -> Result<Self, Error> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            let whole =
+                if pattern.contains('/') { pattern.clone() } else { format!("**/{pattern}") };
+            let glob = GlobBuilder::new(&whole).literal_separator(true).build().map_err(|e| {
+                Error::NoTarget(format!("`{pattern}` is no pattern for executables: {}", e.kind()))
+            })?;
+            set.add(glob);
+        }
+        let executables = if patterns.is_empty() {
+            None
+        } else {
+            Some(set.build().map_err(|e| Error::Failed(format!("too many patterns: {e}")))?)
+        };
+        Ok(Self { pids: pids.iter().copied().collect(), executables, command: false })
+    }
+
+    /// Also a command that is yet to be started, see [`super::Live::add_target`].
+    pub fn with_command(mut self) -> Self {
+        self.command = true;
+        self
+    }
+
+    /// Whether no choice was made.
+    pub fn is_everything(&self) -> bool {
+        self.pids.is_empty() && self.executables.is_none() && !self.command
+    }
+
+    /// Whether observation ends with the processes named: nobody else can become a target.
+    pub fn ends_with_processes(&self) -> bool {
+        self.executables.is_none() && !self.is_everything()
+    }
+
+    /// Whether a process's executable matches a pattern.
+    pub fn matches(&self, pid: u32) -> bool {
+        let Some(set) = &self.executables else { return false };
+        executable(pid).is_some_and(|path| set.is_match(path))
+    }
+
+    /// The processes there are now. A process id that does not exist is an error; a pattern that
+    /// matches nothing yet is not.
+    pub fn find(&self) -> Result<Vec<u32>, Error> {
+        for &pid in &self.pids {
+            if !is_process(pid) {
+                return Err(Error::NoTarget(format!(
+                    "there is no process {pid}; `ps -e` lists those there are"
+                )));
+            }
+        }
+        let mut found = self.pids.clone();
+        if self.executables.is_some() {
+            let entries = fs::read_dir("/proc")
+                .map_err(|e| Error::Failed(format!("/proc cannot be read: {e}")))?;
+            let names = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+            let own = std::process::id();
+            found.extend(names.filter(|&pid| pid != own && self.matches(pid)));
+        }
+        Ok(found.into_iter().collect())
+    }
+}
+
+fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// Whether the id is that of a process, not of a thread of one.
+fn is_process(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tgid = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    tgid.and_then(|n| n.trim().parse().ok()) == Some(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_process_is_found_by_id_and_by_pattern() {
+        let own = std::process::id();
+        assert_eq!(Targets::new(&[own], &[]).unwrap().find().unwrap(), [own]);
+        let name = std::env::current_exe().unwrap();
+        let name = name.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(Targets::new(&[], &[name]).unwrap().matches(own));
+        assert!(!Targets::new(&[], &["no-such-*".into()]).unwrap().matches(own));
+    }
+
+    #[test]
+    fn a_missing_process_is_named() {
+        let error = Targets::new(&[4_194_305], &[]).unwrap().find().unwrap_err();
+        assert_eq!(error.status(), 6);
+        assert!(error.to_string().contains("4194305"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_pattern_is_named() {
+        assert!(Targets::new(&[], &["[".into()]).unwrap_err().to_string().contains("`[`"));
+    }
+}

@@ -1,0 +1,168 @@
+//! From lock events to spans: who has what, who waits for what, and since when.
+//!
+//! In: lock events. Out: acquire and hold spans, and the table the analyses read. Never: a
+//! backend, a clock.
+
+mod order;
+mod queue;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod wait_for;
+
+pub use order::Reorder;
+pub use table::{LockTable, Ongoing};
+
+use std::sync::Arc;
+
+use crate::model::{
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Mode, Outcome, Precision, SpanId, ThreadId,
+    What,
+};
+
+/// What tracking an event brings to light.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Span {
+    /// An attempt is over.
+    Acquire(AcquireSpan),
+    /// A hold is over.
+    Hold(HoldSpan),
+}
+
+/// Builds spans; owns the table.
+#[derive(Default)]
+pub struct Tracker {
+    table: LockTable,
+}
+
+impl Tracker {
+    /// The state of all locks, for reading.
+    pub fn table(&self) -> &LockTable {
+        &self.table
+    }
+
+    /// Takes the next event in order of time; appends the spans it completes.
+    pub fn apply(&mut self, event: LockEvent, out: &mut Vec<Span>) {
+        let id = event.thread.id;
+        match event.what {
+            What::Contended { holder, estimated } => {
+                self.table.begin(&event.lock, event.thread, event.time, holder, estimated);
+            }
+            What::StillWaiting => self.table.confirm(id, event.time),
+            What::Acquired { from, wake_delay, sleeps } => {
+                let end = End { time: event.time, outcome: Outcome::Acquired, error: None };
+                let Some(mut span) = self.acquire(id, &end, sleeps) else { return };
+                span.wake_delay = wake_delay;
+                span.handed_over_by = from;
+                if let Some(from) = &span.handed_over_by {
+                    span.blocked_by = self.table.last_hold(&event.lock.id, from.id, span.end);
+                }
+                self.table.acquired(&event.lock.id, id, event.time, span.id);
+                out.push(Span::Acquire(span));
+            }
+            What::Abandoned { error, sleeps } => {
+                let end = End { time: event.time, outcome: Outcome::Abandoned, error: Some(error) };
+                out.extend(self.acquire(id, &end, sleeps).map(Span::Acquire));
+            }
+            What::Released { holder, since, not_before, precision } => {
+                let seen = Seen { since, not_before, until: event.time, precision };
+                out.push(Span::Hold(self.hold(&event.lock, holder, &seen)));
+            }
+            What::Gone => self.table.gone(id),
+        }
+    }
+
+    /// Ends the attempts that were still waiting when observation ended.
+    pub fn finish(&mut self, now: u64, out: &mut Vec<Span>) {
+        let waiting: Vec<ThreadId> = self.table.waiting().map(|w| w.thread.id).collect();
+        for id in waiting {
+            let end = End { time: now, outcome: Outcome::Waiting, error: None };
+            out.extend(self.acquire(id, &end, 1).map(Span::Acquire));
+        }
+    }
+
+    fn acquire(&mut self, id: ThreadId, end: &End, sleeps: u32) -> Option<AcquireSpan> {
+        let Ongoing { lock, thread, since, holder, estimated, .. } = self.table.end(id)?;
+        let queue_depth = self.table.leave_queue(&lock.id, id, holder.as_ref(), (since, end.time));
+        Some(AcquireSpan {
+            id: span_id(&lock.id, id, since, 1),
+            mode: Mode::Exclusive,
+            lock,
+            thread,
+            start: since,
+            end: end.time.max(since),
+            outcome: end.outcome,
+            error: end.error,
+            holder,
+            handed_over_by: None,
+            blocked_by: None,
+            wake_delay: None,
+            sleeps,
+            queue_depth,
+            start_estimated: estimated,
+        })
+    }
+
+    fn hold(
+        &mut self,
+        lock: &Arc<crate::model::LockDescription>,
+        holder: Holder,
+        seen: &Seen,
+    ) -> HoldSpan {
+        let Seen { since, not_before, until: end, precision } = *seen;
+        let acquired = self.table.release(&lock.id, holder.id);
+        // An exact hold belongs to the trace of the attempt it began with.
+        let own = span_id(&lock.id, holder.id, since, 2);
+        let id = match acquired {
+            Some((_, attempt)) if precision == Precision::Exact => {
+                SpanId { trace: attempt.trace, span: own.span }
+            }
+            _ => own,
+        };
+        // Others may have waited longer for this holder than the thread it woke.
+        let earliest = self.table.waited_for(&lock.id, holder.id, end);
+        let start = match earliest {
+            Some(earliest) if precision == Precision::LowerBound && earliest >= not_before => {
+                earliest.min(since)
+            }
+            _ => since,
+        };
+        let waiters = self.table.waiters(&lock.id);
+        self.table.held(&lock.id, holder.id, end, id);
+        HoldSpan {
+            id,
+            lock: lock.clone(),
+            holder,
+            start,
+            end: end.max(start),
+            ended: HoldEnd::Released,
+            precision,
+            waiters,
+        }
+    }
+}
+
+/// What was seen of a hold.
+struct Seen {
+    since: u64,
+    not_before: u64,
+    until: u64,
+    precision: Precision,
+}
+
+struct End {
+    time: u64,
+    outcome: Outcome,
+    error: Option<&'static str>,
+}
+
+/// The same span has the same id in every replay: it is a hash of what makes it itself.
+fn span_id(lock: &crate::model::LockId, thread: ThreadId, start: u64, role: u64) -> SpanId {
+    use std::hash::{Hash, Hasher};
+    let hash = |salt: u64| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (salt, lock, thread, start, role).hash(&mut hasher);
+        hasher.finish().max(1)
+    };
+    SpanId { trace: u128::from(hash(1)) << 64 | u128::from(hash(2)), span: hash(3) }
+}

@@ -1,0 +1,171 @@
+//! The state of all locks: who waits, who has, who had.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::queue::Queue;
+use crate::model::{Holder, LockDescription, LockId, SpanId, Thread, ThreadId};
+
+/// Most locks remembered; beyond it those nobody waits for are forgotten.
+const AT_MOST: usize = 65_536;
+
+/// A wait that is going on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ongoing {
+    /// For which lock.
+    pub lock: Arc<LockDescription>,
+    /// Who.
+    pub thread: Thread,
+    /// Since when.
+    pub since: u64,
+    /// Who had the lock when the wait began.
+    pub holder: Option<Holder>,
+    /// Who has it, as last looked at.
+    pub current_holder: Option<Holder>,
+    /// The start is an estimate.
+    pub estimated: bool,
+    /// When it was last seen to go on.
+    pub confirmed: u64,
+}
+
+#[derive(Default)]
+struct Lock {
+    queue: Queue,
+    waiting: u32,
+    /// Who acquired it last, when, and by which attempt.
+    acquired: Option<(ThreadId, u64, SpanId)>,
+    /// The hold that ended last: whose, when, which.
+    held: Option<(ThreadId, u64, SpanId)>,
+}
+
+/// The table.
+#[derive(Default)]
+pub struct LockTable {
+    waiting: BTreeMap<ThreadId, Ongoing>,
+    locks: HashMap<LockId, Lock>,
+}
+
+impl LockTable {
+    /// Waits going on, in order of thread.
+    pub fn waiting(&self) -> impl Iterator<Item = &Ongoing> {
+        self.waiting.values()
+    }
+
+    /// How many waits are going on.
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        lock: &Arc<LockDescription>,
+        thread: Thread,
+        since: u64,
+        holder: Option<Holder>,
+        estimated: bool,
+    ) {
+        if let Some(ongoing) = self.waiting.get_mut(&thread.id)
+            && ongoing.lock.id == lock.id
+            && ongoing.since == since
+        {
+            // The same wait, told again: what is new is who has the lock.
+            if ongoing.holder.is_none() {
+                ongoing.holder.clone_from(&holder);
+            }
+            ongoing.current_holder = holder;
+            return;
+        }
+        self.end(thread.id);
+        self.lock(lock.id).waiting += 1;
+        let ongoing = Ongoing {
+            lock: lock.clone(),
+            thread,
+            since,
+            current_holder: holder.clone(),
+            holder,
+            estimated,
+            confirmed: since,
+        };
+        self.waiting.insert(thread.id, ongoing);
+    }
+
+    pub(super) fn confirm(&mut self, id: ThreadId, time: u64) {
+        if let Some(ongoing) = self.waiting.get_mut(&id) {
+            ongoing.confirmed = time;
+        }
+    }
+
+    pub(super) fn end(&mut self, id: ThreadId) -> Option<Ongoing> {
+        let ongoing = self.waiting.remove(&id)?;
+        let lock = self.lock(ongoing.lock.id);
+        lock.waiting = lock.waiting.saturating_sub(1);
+        Some(ongoing)
+    }
+
+    pub(super) fn gone(&mut self, id: ThreadId) {
+        self.end(id);
+    }
+
+    /// Threads waiting for the lock now.
+    pub fn waiters(&self, lock: &LockId) -> u32 {
+        self.locks.get(lock).map_or(0, |l| l.waiting)
+    }
+
+    /// Notes a wait that ended, and tells how many waited when it began, itself included.
+    pub(super) fn leave_queue(
+        &mut self,
+        id: &LockId,
+        thread: ThreadId,
+        holder: Option<&Holder>,
+        (start, end): (u64, u64),
+    ) -> u32 {
+        let now = self.waiting.values().filter(|w| w.lock.id == *id);
+        let now = now.filter(|w| w.since <= start && w.thread.id != thread).count() as u32;
+        let lock = self.lock(*id);
+        let depth = 1 + now + lock.queue.waiting_at(start, thread);
+        lock.queue.ended(thread, holder.map(|h| h.id), start, end);
+        depth
+    }
+
+    pub(super) fn acquired(&mut self, lock: &LockId, thread: ThreadId, time: u64, attempt: SpanId) {
+        self.lock(*lock).acquired = Some((thread, time, attempt));
+    }
+
+    /// Takes the acquisition of this holder out: when, and by which attempt.
+    pub(super) fn release(&mut self, lock: &LockId, holder: ThreadId) -> Option<(u64, SpanId)> {
+        let acquired = &mut self.lock(*lock).acquired;
+        match *acquired {
+            Some((thread, time, attempt)) if thread == holder => {
+                *acquired = None;
+                Some((time, attempt))
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes a hold that ended.
+    pub(super) fn held(&mut self, lock: &LockId, holder: ThreadId, end: u64, hold: SpanId) {
+        self.lock(*lock).held = Some((holder, end, hold));
+    }
+
+    /// The hold of this thread that ended last, no later than a moment.
+    pub(super) fn last_hold(&self, lock: &LockId, holder: ThreadId, before: u64) -> Option<SpanId> {
+        let (thread, end, hold) = self.locks.get(lock)?.held?;
+        (thread == holder && end <= before).then_some(hold)
+    }
+
+    /// Since when threads have been waiting for this holder without a break until a moment.
+    pub(super) fn waited_for(&self, lock: &LockId, holder: ThreadId, moment: u64) -> Option<u64> {
+        let is_it = |h: &Option<Holder>| h.as_ref().is_some_and(|h| h.id == holder);
+        let ongoing = self.waiting.values().filter(|w| w.lock.id == *lock && is_it(&w.holder));
+        let past = self.locks.get(lock).and_then(|l| l.queue.earliest_for(holder, moment));
+        ongoing.map(|w| w.since).chain(past).min()
+    }
+
+    fn lock(&mut self, id: LockId) -> &mut Lock {
+        if self.locks.len() >= AT_MOST && !self.locks.contains_key(&id) {
+            self.locks.retain(|_, lock| lock.waiting > 0);
+        }
+        self.locks.entry(id).or_default()
+    }
+}
