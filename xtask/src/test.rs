@@ -57,9 +57,7 @@ const STEPS: &[Step] = &[
 const LIVE_STEP: Step = Step {
     name: "live tests",
     rerun: "LOCKPROBE_BIN=$PWD/target/release/lockprobe cargo test -p lockprobe-tests -- --test-threads=1",
-    run: |tally| {
-        count(shell::cargo().args(LIVE).env("LOCKPROBE_BIN", build::lockprobe()?), tally)
-    },
+    run: |tally| count(shell::cargo().args(LIVE).env("LOCKPROBE_BIN", build::lockprobe()?), tally),
 };
 
 /// Runs the steps; the last line on standard output is the number of tests passed and failed.

@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn the_flag_of_the_very_version_is_read() {
-        let cache = b"\x03\x02\0\0\0Unknown\x000.1.0\0{\"vers\":\"0.1.0\",\"yanked\":true}\x000.2.0\0\
+        let cache =
+            b"\x03\x02\0\0\0Unknown\x000.1.0\0{\"vers\":\"0.1.0\",\"yanked\":true}\x000.2.0\0\
             {\"vers\":\"0.2.0\",\"yanked\":false}\0";
         assert_eq!(flag(cache, "0.1.0"), Some(true));
         assert_eq!(flag(cache, "0.2.0"), Some(false));

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::toolchain::{Toolchain, version};
 use super::apt;
+use super::toolchain::{Toolchain, version};
 use crate::shell;
 
 const VERSION: &str = "0.13.0";

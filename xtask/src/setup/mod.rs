@@ -26,7 +26,9 @@ pub fn run() -> Result<()> {
         println!("setup: nothing missing; eBPF with {toolchain} and {linker} ({seconds:.1} s)");
     } else {
         let installed = installed.join(", ");
-        println!("setup: installed {installed}; eBPF with {toolchain} and {linker} ({seconds:.0} s)");
+        println!(
+            "setup: installed {installed}; eBPF with {toolchain} and {linker} ({seconds:.0} s)"
+        );
     }
     Ok(())
 }
