@@ -41,7 +41,8 @@ fn object(built: &Path, sources: &Path) -> io::Result<Vec<u8>> {
 /// Cargo's target folder, which build scripts are not told: from the environment, else the folder
 /// above OUT_DIR that cargo marks as its own, else the workspace's.
 fn target_folder(out: &Path, workspace: &Path) -> PathBuf {
-    let named = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    let named =
+        env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let marked = || out.ancestors().find(|path| path.join("CACHEDIR.TAG").is_file());
     named.or_else(|| marked().map(Path::to_owned)).unwrap_or_else(|| workspace.join("target"))
 }

@@ -47,8 +47,8 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
             setup::run()?;
             build::run()?;
         }
-        ["test"] => test::run(false)?,
-        ["test", "--fast"] => test::run(true)?,
+        ["test"] => test::run(false),
+        ["test", "--fast"] => test::run(true),
         ["demo", rest @ ..] => {
             setup::run()?;
             build::run()?;

@@ -61,27 +61,30 @@ const LIVE_STEP: Step = Step {
 };
 
 /// Runs the steps; the last line on standard output is the number of tests passed and failed.
-pub fn run(fast: bool) -> Result<()> {
+pub fn run(fast: bool) {
     let began = Instant::now();
     let mut tally = Tally::default();
     let result = steps(fast, began, &mut tally);
     if let Err(error) = &result {
-        println!("\n{error:#}");
+        println!("\n{error}");
     }
     if tally.ignored > 0 {
         println!("{} ignored", tally.ignored);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    result.map_err(|_| anyhow::anyhow!("test stopped; see above"))
+    if result.is_err() {
+        // Said above; nothing comes after the count.
+        std::process::exit(1);
+    }
 }
 
 fn steps(fast: bool, began: Instant, tally: &mut Tally) -> Result<()> {
     let live = !fast && shell::is_root();
     for step in STEPS.iter().chain(live.then_some(&LIVE_STEP)) {
         println!("\n== {} [{:.0} s]", step.name, began.elapsed().as_secs_f32());
-        (step.run)(tally).with_context(|| {
-            format!("step `{}` failed; to repeat just it: {}", step.name, step.rerun)
-        })?;
+        if let Err(error) = (step.run)(tally) {
+            bail!("{}: {error:#}\nTo repeat just this step: {}", step.name, step.rerun);
+        }
     }
     println!("\n== done [{:.0} s]", began.elapsed().as_secs_f32());
     if fast {
