@@ -1,1 +1,70 @@
-fn main(){}
+//! The chores of the workspace, run as `cargo xtask COMMAND`.
+
+mod build;
+mod deny;
+mod fingerprint;
+mod generate;
+mod object;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  setup               install what building and testing needs and is missing
+  build               build the eBPF object and target/release/lockprobe
+  test [--fast]       everything CI checks; --fast leaves out the tests that need root
+  demo [SCENARIO]     build, then run a demonstration (needs root)
+  tidy                check the house rules that CONTRIBUTING.md lists
+  deny                check licences, sources and yanked versions of all dependencies
+  generate [--check]  write man page, completions and record schema into docs/
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[&str]) -> Result<()> {
+    match arguments {
+        [] | ["-h" | "--help" | "help", ..] | [_, "-h" | "--help", ..] => print!("{HELP}"),
+        ["setup"] => setup::run()?,
+        // Always an optimised build; the flag is taken for those who type it out of habit.
+        ["build"] | ["build", "--release"] => {
+            setup::run()?;
+            build::run()?;
+        }
+        ["test"] => test::run(false),
+        ["test", "--fast"] => test::run(true),
+        ["demo", rest @ ..] => {
+            setup::run()?;
+            build::run()?;
+            build::demo(rest)?;
+        }
+        ["tidy"] => tidy::run()?,
+        ["deny"] => deny::run()?,
+        ["generate"] => {
+            build::run()?;
+            generate::write()?;
+        }
+        ["generate", "--check"] => {
+            build::run()?;
+            generate::check()?;
+        }
+        other => bail!("unknown command `{}`\n\n{HELP}", other.join(" ")),
+    }
+    Ok(())
+}

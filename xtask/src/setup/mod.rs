@@ -1,0 +1,41 @@
+//! `cargo xtask setup`: finds out what is missing, installs it, says what it did.
+//!
+//! Looking takes a fraction of a second, so every command that needs something calls it first.
+//! It asks nothing: no terminal and no standard input are needed.
+
+mod apt;
+mod linker;
+mod needs;
+mod toolchain;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+pub use linker::strip;
+pub use toolchain::Toolchain;
+
+/// Installs what is missing.
+pub fn run() -> Result<()> {
+    let began = Instant::now();
+    let mut installed = needs::install()?;
+    let toolchain = toolchain::install(&mut installed)?;
+    let linker = linker::install(&toolchain, &mut installed)?;
+    let (linker, seconds) = (linker.display(), began.elapsed().as_secs_f32());
+    if installed.is_empty() {
+        println!("setup: nothing missing; eBPF with {toolchain} and {linker} ({seconds:.1} s)");
+    } else {
+        let installed = installed.join(", ");
+        println!(
+            "setup: installed {installed}; eBPF with {toolchain} and {linker} ({seconds:.0} s)"
+        );
+    }
+    Ok(())
+}
+
+/// A usable compiler and linker for eBPF, without installing anything.
+pub fn ebpf() -> Option<(Toolchain, std::path::PathBuf)> {
+    let toolchain = Toolchain::find()?;
+    let linker = linker::find(&toolchain)?;
+    Some((toolchain, linker))
+}

@@ -1,0 +1,45 @@
+//! What tests and demonstrations need from the system, as a list.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::apt;
+use crate::shell;
+
+/// One need: the Debian package that fills it and how to see that it is filled.
+struct Need {
+    package: &'static str,
+    /// A program on PATH or an absolute path; on other distributions the package has other names.
+    proof: &'static str,
+    why: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need { package: "gcc", proof: "gcc", why: "live tests compile small C programs that lock" },
+    Need { package: "libc6-dev", proof: "/usr/include/pthread.h", why: "their headers" },
+];
+
+impl Need {
+    fn filled(&self) -> bool {
+        if self.proof.starts_with('/') {
+            Path::new(self.proof).exists()
+        } else {
+            shell::find(self.proof).is_some()
+        }
+    }
+}
+
+/// Installs what is absent; returns the names of what it installed.
+pub fn install() -> Result<Vec<String>> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !need.filled()).collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    for need in &missing {
+        println!("setup: {} is missing ({})", need.package, need.why);
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    apt::install(&packages)?;
+    Ok(packages.into_iter().map(str::to_owned).collect())
+}
