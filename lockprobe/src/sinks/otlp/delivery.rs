@@ -64,6 +64,8 @@ pub struct Worker {
     pause: Option<Pause>,
     /// Failed attempts since the last answer.
     failures: u32,
+    /// The collector has answered before.
+    reached: bool,
 }
 
 impl Worker {
@@ -89,6 +91,7 @@ impl Worker {
             outage,
             pause: None,
             failures: 0,
+            reached: false,
         }
     }
 
@@ -159,7 +162,10 @@ impl Worker {
                 }
                 Answer::Away { why, delay } => (delay, why),
             };
-            self.outage.begins(&why);
+            // One failure on a connection that worked is an idle one that was cut, or a hiccup.
+            if self.failures > 0 || !self.reached {
+                self.outage.begins(&why);
+            }
             self.failures = self.failures.saturating_add(1);
             let until = Instant::now() + self.backoff().max(delay.unwrap_or_default());
             self.pause = Some(Pause { until, asked: delay.is_some() });
@@ -172,6 +178,7 @@ impl Worker {
 
     fn answered(&mut self) {
         self.failures = 0;
+        self.reached = true;
         self.outage.ends();
     }
 

@@ -84,6 +84,7 @@ pub struct Otlp {
     /// Spans that were written.
     written: u64,
     queue_full: u64,
+    /// Unsettled at the end; a batch under way then may yet have arrived.
     shutdown: u64,
     flush: Duration,
 }

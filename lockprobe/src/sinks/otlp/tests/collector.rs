@@ -53,9 +53,11 @@ impl Dead {
         Self::on(0)
     }
 
+    /// Takes this port even while a collector of this process listens there.
     pub fn on(port: u16) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
+        socket.set_reuseport(true).unwrap();
         socket.bind((Ipv4Addr::LOCALHOST, port).into()).unwrap();
         let address = socket.local_addr().unwrap();
         Self { socket, address }

@@ -40,17 +40,31 @@ fn what_is_written_before_the_collector_is_up_arrives() {
 #[test]
 fn a_collector_that_restarts_is_found_again() {
     let collector = Collector::start(vec![]);
-    let (url, port) = (collector.url.clone(), collector.port);
-    let (mut otlp, said) = sink(&url, patient(), settings());
+    let next = Dead::on(collector.port);
+    let (mut otlp, said) = sink(&collector.url, patient(), settings());
     write(&mut otlp, 0..10);
     collector.request();
     drop(collector);
     write(&mut otlp, 10..20);
     said.recv_timeout(PATIENCE).unwrap();
-    let collector = Dead::on(port).start(vec![], None);
+    let collector = next.start(vec![], None);
     otlp.finish().unwrap();
     assert_eq!((otlp.delivered(), lost(&otlp)), (40, 0));
     assert!(!collector.taken().is_empty());
+}
+
+#[test]
+fn one_hiccup_is_no_news() {
+    let fine = || Ok(ExportTracePartialSuccess::default());
+    let collector = Collector::start(vec![fine(), Err(Status::unavailable("busy")), fine()]);
+    let (mut otlp, said) = sink(&collector.url, patient(), settings());
+    write(&mut otlp, 0..10);
+    collector.request();
+    write(&mut otlp, 10..20);
+    otlp.finish().unwrap();
+    assert_eq!((otlp.delivered(), lost(&otlp)), (40, 0));
+    drop(otlp);
+    assert_eq!(said.iter().count(), 0);
 }
 
 #[test]
