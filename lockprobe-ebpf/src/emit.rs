@@ -50,7 +50,8 @@ pub fn reserve<T>(kind: u32, time_ns: u64, full: Counter) -> Option<RingBufEntry
 /// Hands a slot over, waking the agent only when much has gathered.
 #[inline(always)]
 pub fn submit<T>(entry: RingBufEntry<T>) {
-    let flags = if RING.query(RB_AVAIL_DATA) >= WAKEUP_BYTES { RB_FORCE_WAKEUP } else { RB_NO_WAKEUP };
+    let flags =
+        if RING.query(RB_AVAIL_DATA) >= WAKEUP_BYTES { RB_FORCE_WAKEUP } else { RB_NO_WAKEUP };
     entry.submit(flags);
     count(Counter::Emitted);
 }

@@ -1,11 +1,7 @@
 //! The eBPF programs. Built for `bpfel-unknown-none` only; on a host this is an empty program.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(
-    target_arch = "bpf",
-    allow(internal_features),
-    feature(core_intrinsics)
-)]
+#![cfg_attr(target_arch = "bpf", allow(internal_features), feature(core_intrinsics))]
 
 #[cfg(target_arch = "bpf")]
 mod emit;

@@ -24,19 +24,25 @@ pub fn open(key: LockKey, ip: u64, caller: u64) {
 #[inline(always)]
 pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
     let own = LockKey { tgid, reserved: 0, lock: wait.lock };
-    let stats = match LOCKS.get_ptr_mut(own) {
-        Some(stats) if wait.flags & wait_flag::OVERFLOW == 0 => stats,
-        _ => {
-            if wait.flags & wait_flag::OVERFLOW == 0 {
-                wait.flags |= wait_flag::OVERFLOW;
-                wait.bucket = 0;
-                wait.counted_ns = 0;
-                count(Counter::DroppedLockTableFull);
-            }
-            let Some(stats) = LOCKS.get_ptr_mut(OVERFLOW) else { return };
-            stats
+    let mut found = None;
+    if wait.flags & wait_flag::OVERFLOW == 0 {
+        found = LOCKS.get_ptr_mut(own);
+        if found.is_none() {
+            // Not there yet (the thread slept before we came), or the agent has taken the counts.
+            open(own, wait.ip, wait.caller);
+            found = LOCKS.get_ptr_mut(own);
+            wait.bucket = 0;
+            wait.counted_ns = 0;
         }
-    };
+    }
+    if found.is_none() {
+        if wait.flags & wait_flag::OVERFLOW == 0 {
+            wait.flags |= wait_flag::OVERFLOW;
+            count(Counter::DroppedLockTableFull);
+        }
+        found = LOCKS.get_ptr_mut(OVERFLOW);
+    }
+    let Some(stats) = found else { return };
     let bucket = bucket_of(elapsed);
     if wait.bucket == 0 {
         // SAFETY: a value of the map.

@@ -300,6 +300,7 @@ impl Pipeline {
         losses.skipped.extend([
             ("not_a_lock", self.futex.skipped().idle),
             ("unclassified", self.futex.skipped().unclassified),
+            ("counted_elsewhere", self.uncounted.waits),
         ]);
         losses
     }

@@ -172,9 +172,8 @@ fn begin(wait: &mut Wait, call: LockCall, at: Place, now: u64) {
 #[inline(always)]
 fn read_words(lock: u64, wait: &mut Wait) {
     // SAFETY: the helper checks the user address and writes the size named.
-    let failed = unsafe {
-        bpf_probe_read_user((&raw mut wait.words).cast(), 24, lock as *const _) != 0
-    };
+    let failed =
+        unsafe { bpf_probe_read_user((&raw mut wait.words).cast(), 24, lock as *const _) != 0 };
     if failed {
         wait.words = [0; 6];
         wait.flags &= !wait_flag::WORDS;
@@ -318,7 +317,8 @@ fn on_run(task: Task) {
 
 #[inline(always)]
 fn send_wait(kind: u32, task: Task, wait: &mut Wait, now: u64) {
-    let Some(mut entry) = emit::reserve::<WaitRecord>(kind, now, Counter::DroppedWaitRingFull) else {
+    let Some(mut entry) = emit::reserve::<WaitRecord>(kind, now, Counter::DroppedWaitRingFull)
+    else {
         return;
     };
     wait.flags |= wait_flag::SENT;
@@ -331,7 +331,14 @@ fn send_wait(kind: u32, task: Task, wait: &mut Wait, now: u64) {
 
 /// The first contention of a lock: what is needed to tell what it is and what it is called.
 #[inline(always)]
-fn announce_lock(task: Task, registers: Registers, call: LockCall, at: Place, key: LockKey, now: u64) {
+fn announce_lock(
+    task: Task,
+    registers: Registers,
+    call: LockCall,
+    at: Place,
+    key: LockKey,
+    now: u64,
+) {
     tally::open(key, at.ip, at.caller);
     let full = Counter::DroppedLockRingFull;
     let Some(mut entry) = emit::reserve::<LockRecord>(kind::LOCK, now, full) else { return };
@@ -354,7 +361,8 @@ fn announce_lock(task: Task, registers: Registers, call: LockCall, at: Place, ke
         }
         let stack = (&raw mut record.stack).cast();
         // Near the end of the stack's mapping a whole copy fails: take what there is.
-        record.stack_len = if bpf_probe_read_user(stack, STACK_BYTES as u32, at.sp as *const _) == 0 {
+        record.stack_len = if bpf_probe_read_user(stack, STACK_BYTES as u32, at.sp as *const _) == 0
+        {
             STACK_BYTES as u32
         } else if bpf_probe_read_user(stack, 256, at.sp as *const _) == 0 {
             256

@@ -78,8 +78,9 @@ pub fn bucket_of(ns: u64) -> u32 {
 }
 
 /// Key of the `LOCKS` map: an address in one process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct LockKey {
     /// Process id as the host sees it; 0 with `lock` 0 is the overflow entry.
@@ -146,8 +147,9 @@ pub struct LockRecord {
 const _: () = assert!(size_of::<LockRecord>() == 16 + 32 + 40 + 16 + 24 + STACK_BYTES);
 
 /// Key of the `SITES` map: an instruction in one process, at the call itself or one frame up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SiteKey {
     /// Process id as the host sees it.

@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::command::{Format, OutputArgs};
 use super::status::UNDELIVERED;
-use crate::model::{Record, Session, Summary};
+use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
 use crate::sinks::jsonl::JsonLines;
@@ -134,12 +134,39 @@ fn merge(summary: &mut Summary, losses: Vec<(&'static str, &'static str, u64)>) 
     }
 }
 
+/// What the records said, kept for those who compare it with the truth.
+#[derive(Default)]
+pub struct Tally {
+    /// Lengths of waits, nanoseconds; no more than [`TALLY_AT_MOST`].
+    pub waits: Vec<u64>,
+    /// Findings, no more than as many.
+    pub findings: Vec<Arc<Finding>>,
+}
+
+const TALLY_AT_MOST: usize = 10_000;
+
+impl Tally {
+    fn add(&mut self, record: &Record) {
+        match record {
+            Record::Acquire(span) if self.waits.len() < TALLY_AT_MOST => {
+                self.waits.push(span.end - span.start);
+            }
+            Record::Finding(finding) if self.findings.len() < TALLY_AT_MOST => {
+                self.findings.push(finding.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
 /// How a run ended.
 pub struct Ended {
     /// Exit status, where no command has one of its own.
     pub status: u8,
     /// The sums.
     pub summary: Summary,
+    /// The first records one by one.
+    pub seen: Tally,
 }
 
 /// Moves everything from the source to the outlets. `keep_going` is asked after every batch, ten
@@ -152,10 +179,14 @@ pub fn drive(
     stop: impl Fn(),
 ) -> anyhow::Result<Ended> {
     let mut records = Vec::new();
+    let mut seen = Tally::default();
     let mut stopped = false;
     while let Some(batch) = source.next()? {
         pipeline.take(&batch, &mut records).context("the recording cannot be written")?;
-        records.drain(..).for_each(|record| outlets.offer(&record));
+        for record in records.drain(..) {
+            seen.add(&record);
+            outlets.offer(&record);
+        }
         if !stopped && (!keep_going() || outlets.failed()) {
             stopped = true;
             stop();
@@ -166,10 +197,13 @@ pub fn drive(
     for record in records {
         match record {
             Record::Summary(last) => summary = Some(Summary::clone(&last)),
-            record => outlets.offer(&record),
+            record => {
+                seen.add(&record);
+                outlets.offer(&record);
+            }
         }
     }
     let undelivered = outlets.finish(summary.clone())?;
     let status = if undelivered { UNDELIVERED } else { 0 };
-    Ok(Ended { status, summary: summary.unwrap_or_default() })
+    Ok(Ended { status, summary: summary.unwrap_or_default(), seen })
 }

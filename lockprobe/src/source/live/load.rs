@@ -27,13 +27,18 @@ pub fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
+/// Whether lockprobe's programs can be loaded on a kernel of this release.
+pub fn is_new_enough(release: &str) -> bool {
+    version_of(release) >= OLDEST_KERNEL
+}
+
 fn version_of(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// Raises the limit on locked memory, which kernels before 5.11 count maps against.
-pub fn limits_raised() -> bool {
+fn raise_limits() -> bool {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid pointer to a valid limit, for this process.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) == 0 }
@@ -70,7 +75,7 @@ pub fn load(options: &Options, only_targets: bool) -> Result<Ebpf, Error> {
              built with CONFIG_DEBUG_INFO_BTF, as all current distributions have"
         ))
     })?;
-    limits_raised();
+    raise_limits();
     let constants = constants(&blob, options, only_targets, version)?;
     let btf = Btf::parse(&blob, Default::default())
         .map_err(|e| Error::Unsupported(format!("the kernel's type information is damaged: {e}")))?;
@@ -87,15 +92,23 @@ pub fn load(options: &Options, only_targets: bool) -> Result<Ebpf, Error> {
 
 /// CAP_BPF and CAP_PERFMON in the effective set.
 fn has_capability() -> bool {
-    const BPF_AND_PERFMON: u64 = (1 << 39) | (1 << 38);
+    has_capabilities((1 << 39) | (1 << 38))
+}
+
+/// CAP_SYS_PTRACE in the effective set: memory, maps and executables of others can be read.
+pub fn may_look_at_others() -> bool {
+    has_capabilities(1 << 19)
+}
+
+fn has_capabilities(wanted: u64) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    set & BPF_AND_PERFMON == BPF_AND_PERFMON
+    set & wanted == wanted
 }
 
 /// One sentence from an error of the loader, with the cause at its root.
-pub fn explain(what: &str, error: &dyn std::error::Error) -> Error {
+pub fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     let mut root = error;
     while let Some(source) = root.source() {
         root = source;

@@ -13,7 +13,7 @@ mod tables;
 mod targets;
 mod waits;
 
-pub use load::{has_programs, kernel_release, limits_raised};
+pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
 pub use synthetic::Synthetic;
 pub use tables::Verdicts;
 pub use targets::Targets;

@@ -33,6 +33,8 @@ pub struct Reader {
     stop: Arc<AtomicBool>,
     new_targets: Receiver<(u32, Sender<()>)>,
     alive: BTreeSet<u32>,
+    /// Whether there has been anybody to watch.
+    begun: bool,
     gone: BTreeSet<u32>,
     next_look: u64,
     next_tick: u64,
@@ -57,6 +59,7 @@ impl Reader {
             stop,
             new_targets,
             alive: BTreeSet::new(),
+            begun: false,
             gone: BTreeSet::new(),
             next_look: 0,
             next_tick: 0,
@@ -66,10 +69,12 @@ impl Reader {
     /// Reads until told to stop, until all targets are gone, or until nobody listens.
     pub fn run(mut self, pids: &[u32]) {
         self.alive.extend(pids);
+        self.begun = !pids.is_empty();
         while !self.stop.load(Ordering::Relaxed) {
             while let Ok((pid, done)) = self.new_targets.try_recv() {
                 let _ = self.tables.targets.insert(pid, 1, 0);
                 self.alive.insert(pid);
+                self.begun = true;
                 let _ = done.send(());
             }
             self.wait_for_data();
@@ -83,15 +88,11 @@ impl Reader {
             if !batch.is_empty() && self.batches.send(batch).is_err() {
                 return;
             }
-            if self.targets.ends_with_processes() && self.all_gone() {
+            if self.targets.ends_with_processes() && self.begun && self.alive.is_empty() {
                 break;
             }
         }
         self.end();
-    }
-
-    fn all_gone(&mut self) -> bool {
-        !self.gone.is_empty() && self.alive.is_empty()
     }
 
     fn wait_for_data(&mut self) {
@@ -116,12 +117,17 @@ impl Reader {
                     break;
                 }
             }
-            let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
-            for record in processes {
-                self.follow(&record);
-            }
             if batch.is_empty() {
                 return Some(now);
+            }
+            let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
+            // Counts of programs that were replaced belong before the record that says so.
+            let mut before = Batch::default();
+            for record in processes {
+                self.follow(&record, &mut before);
+            }
+            if !before.is_empty() {
+                self.batches.send(before).ok()?;
             }
             if !more {
                 self.next_tick = now + LOOK_EVERY;
@@ -135,14 +141,14 @@ impl Reader {
     }
 
     /// Keeps the set of targets as processes come and go.
-    fn follow(&mut self, record: &ProcessRecord) {
+    fn follow(&mut self, record: &ProcessRecord, before: &mut Batch) {
         let pid = record.thread.tgid;
         match record.event {
             process_event::FORK => {
                 self.alive.insert(pid);
             }
             process_event::EXEC => {
-                self.gone.insert(pid);
+                self.harvest(record.header.time_ns, before, |key| key.tgid == pid);
                 if self.targets.matches(pid) {
                     let _ = self.tables.targets.insert(pid, 1, 0);
                 }
@@ -167,8 +173,6 @@ impl Reader {
         if !self.gone.is_empty() {
             let gone = std::mem::take(&mut self.gone);
             self.harvest(now, batch, |key| gone.contains(&key.tgid));
-            // Remember that somebody went, for `all_gone`.
-            self.gone.insert(0);
         }
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (LOOK_EVERY).max(took * 100);

@@ -3,7 +3,7 @@
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{Counter, LockKey, LockStats, SiteKey, Wait, verdict};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::model::SiteClass;
 use crate::source::Error;
