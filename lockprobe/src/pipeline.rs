@@ -12,12 +12,12 @@ use lockprobe_ebpf::wire::kind;
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::usage::{LockUsage, Usage};
 use crate::backends::futex::{Futex, Want};
-use crate::decode::{Malformed, decode};
+use crate::decode::decode;
 use crate::enrich::Enricher;
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Observation, ProcessEvent,
-    ProcessFact, Record, Session, Summary,
+    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Malformed, Observation,
+    ProcessEvent, ProcessFact, Record, Session, Summary,
 };
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
@@ -140,7 +140,9 @@ impl Pipeline {
             found.push(Fact::Process(enricher.process(pid, 0)));
         }
         if !found.is_empty() {
-            found.iter().for_each(|fact| self.futex.observe(&Observation::Fact(fact.clone()), &mut Vec::new()));
+            found.iter().for_each(|fact| {
+                self.futex.observe(&Observation::Fact(fact.clone()), &mut Vec::new())
+            });
         }
         match (self.futex.wants(observation), observation) {
             (Some(Want::Thread { pid, ns_tid }), _) => {
@@ -277,7 +279,11 @@ impl Pipeline {
         LockSummary {
             lock: counted.lock.clone(),
             pid: counted.pid,
-            service: self.processes.get(&counted.pid).map(|p| p.service.clone()).unwrap_or_default(),
+            service: self
+                .processes
+                .get(&counted.pid)
+                .map(|p| p.service.clone())
+                .unwrap_or_default(),
             counts,
             top_holder: usage.top_holder(),
             longest_hold: usage.longest_hold,

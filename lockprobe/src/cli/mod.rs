@@ -1,4 +1,6 @@
 //! The command line: one thin file a subcommand.
+//!
+//! In: arguments. Out: an exit status, one line for an error. Never: work that a room does.
 
 pub mod args;
 mod bench;
@@ -16,8 +18,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use command::{Cli, Command};
 pub use command::definition;
+use command::{Cli, Command};
 
 /// Runs the command line and returns its exit status.
 pub fn main() -> ExitCode {

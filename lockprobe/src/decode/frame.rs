@@ -7,20 +7,9 @@ use lockprobe_ebpf::wire::{
 use zerocopy::FromBytes;
 
 use crate::model::{
-    Histogram, LockCounts, LockSeen, Losses, Observation, ProcessEvent, ProcessSeen, Thread,
-    ThreadId, WaitSeen, WakeReason,
+    Histogram, LockCounts, LockSeen, Losses, Malformed, Observation, ProcessEvent, ProcessSeen,
+    Thread, ThreadId, WaitSeen, WakeReason,
 };
-
-/// Why a frame is no observation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// Shorter or longer than a record of its kind.
-    Length,
-    /// No kind of record this version knows.
-    Kind,
-    /// Values that no kernel half writes.
-    Value,
-}
 
 /// Reads a frame. Facts are not read here: they are JSON, which the source knows.
 pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
@@ -235,6 +224,8 @@ mod tests {
         record.stack_len = 1025;
         assert_eq!(decode(record.as_bytes()), Err(Malformed::Value));
         record.stack_len = 1024;
-        assert!(matches!(decode(record.as_bytes()), Ok(Observation::Lock(l)) if l.stack.len() == 1024));
+        assert!(
+            matches!(decode(record.as_bytes()), Ok(Observation::Lock(l)) if l.stack.len() == 1024)
+        );
     }
 }

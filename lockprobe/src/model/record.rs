@@ -1,6 +1,8 @@
 //! What leaves the pipeline: one record a line, a span or a log entry.
 
-use super::{AcquireSpan, Finding, HoldSpan, Holder, LockCounts, LockDescription, Losses, ProcessFact};
+use super::{
+    AcquireSpan, Finding, HoldSpan, Holder, LockCounts, LockDescription, Losses, ProcessFact,
+};
 use std::sync::Arc;
 
 /// One record for the sinks.

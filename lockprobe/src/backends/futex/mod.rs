@@ -98,7 +98,12 @@ impl Futex {
     }
 
     /// The lock at an address, for its counts; `None` when it is no lock.
-    pub fn lock_at(&self, pid: u32, address: u64, site: (u64, u64)) -> Option<Arc<LockDescription>> {
+    pub fn lock_at(
+        &self,
+        pid: u32,
+        address: u64,
+        site: (u64, u64),
+    ) -> Option<Arc<LockDescription>> {
         self.locks.at(pid, address, site)
     }
 
@@ -181,7 +186,12 @@ impl Futex {
             thread: wait.thread,
             what: contended,
         });
-        out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what: What::StillWaiting });
+        out.push(LockEvent {
+            time: wait.time,
+            lock,
+            thread: wait.thread,
+            what: What::StillWaiting,
+        });
     }
 
     /// Everything that ran again before this time and did not go back to sleep has decided.
@@ -262,4 +272,3 @@ fn owner_word(kind: LockKind, word: Option<u32>, wait: &WaitSeen) -> Option<u32>
     // Zero between locking and noting the owner; a word no thread id fits in is no owner.
     (owner != 0 && owner < 1 << 22).then_some(owner)
 }
-

@@ -132,11 +132,8 @@ mod tests {
 
     #[test]
     fn the_truth_survives_the_pipe() {
-        let truth = Truth {
-            waits: vec![1, 2],
-            holder: Some((7, "slow".into())),
-            deadlocked: vec![3, 4],
-        };
+        let truth =
+            Truth { waits: vec![1, 2], holder: Some((7, "slow".into())), deadlocked: vec![3, 4] };
         assert_eq!(Truth::from_json(&truth.to_json().to_string()), Some(truth));
         assert_eq!(Truth::from_json("Segmentation fault"), None);
     }

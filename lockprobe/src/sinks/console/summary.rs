@@ -59,8 +59,11 @@ impl Console {
         if row.still_waiting > 0 {
             remarks.push(format!("{} still waiting", row.still_waiting));
         }
-        let process =
-            if row.service.is_empty() { format!("[{}]", row.pid) } else { format!("{}[{}]", row.service, row.pid) };
+        let process = if row.service.is_empty() {
+            format!("[{}]", row.pid)
+        } else {
+            format!("{}[{}]", row.service, row.pid)
+        };
         let holder = row.top_holder.as_ref().map(|(holder, _)| holder);
         writeln!(
             self.out,

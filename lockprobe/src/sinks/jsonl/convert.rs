@@ -233,11 +233,13 @@ fn lock_summary(s: &LockSummary) -> Value {
 }
 
 fn losses(o: &mut Object, losses: &Losses) {
-    let dropped = losses.dropped.iter().map(|(stage, cause, count)| {
-        json!({ "stage": stage, "cause": cause, "count": count })
-    });
+    let dropped = losses
+        .dropped
+        .iter()
+        .map(|(stage, cause, count)| json!({ "stage": stage, "cause": cause, "count": count }));
     put(o, "dropped", dropped.collect::<Vec<Value>>());
-    let skipped = losses.skipped.iter().map(|(cause, count)| json!({ "cause": cause, "count": count }));
+    let skipped =
+        losses.skipped.iter().map(|(cause, count)| json!({ "cause": cause, "count": count }));
     put(o, "skipped", skipped.collect::<Vec<Value>>());
     put(o, "emitted", losses.emitted);
     put(o, "waits", losses.waits);
