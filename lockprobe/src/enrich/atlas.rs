@@ -130,6 +130,16 @@ impl Atlas {
         frames
     }
 
+    /// A caller of `syscall` that says nothing may contain one that does, if the compiler put it
+    /// there: link-time optimisation does that to Rust's library.
+    fn look_inside(&mut self, pid: u32, frame: &mut Frame) {
+        let source = Source::new(pid, &frame.mapping);
+        let Some(binary) = self.binary(&source) else { return };
+        if frame.place.role == meaning::Role::Plain && binary.elf.lines {
+            frame.place.role = binary.look_inside(&source, frame.address);
+        }
+    }
+
     /// The same in the words of the rules.
     pub fn meanings(frames: &[Frame]) -> Vec<meaning::Frame> {
         let home = frames.first().map(|f| f.mapping.key);
@@ -169,7 +179,10 @@ impl Atlas {
             if !names::internal(&site.function) {
                 return Some(site);
             }
-            last = Some(site);
+            // Where a thread begins says less than anything above it.
+            if last.is_none() || !names::outset(&site.function) {
+                last = Some(site);
+            }
         }
         last
     }
@@ -181,8 +194,9 @@ impl Atlas {
             return Some(site.clone());
         }
         let symbol = frame.place.symbol.as_deref().map(names::readable).unwrap_or_default();
-        let line = if binary.elf.lines { source::line(&source, frame.address) } else { None };
-        let (function, place) = line.map_or((None, None), |l| (l.function, l.place));
+        let line =
+            if binary.elf.lines { source::line(&source, frame.address, &symbol) } else { None };
+        let (function, place) = line.map_or((symbol, None), |l| (l.function, l.place));
         let site = CallSite {
             function,
             source: place,
@@ -200,7 +214,7 @@ impl Atlas {
         let code = self.maps(pid).code_near(mapping.key, address)?.clone();
         let source = Source::new(pid, &code);
         let binary = self.binary(&source)?;
-        let bias = code.start.wrapping_sub(binary.elf.code_address(code.offset)?);
+        let bias = binary.elf.bias(code.start, code.offset, code.end - code.start)?;
         let linked = address.wrapping_sub(bias);
         let inside = |p: &super::elf::Part| p.writable && linked.wrapping_sub(p.address) < p.memory;
         binary.elf.loads.iter().any(inside).then(|| binary.object(&source, linked))?

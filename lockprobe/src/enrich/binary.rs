@@ -57,6 +57,7 @@ pub struct Binary {
     pub elf: Elf,
     aliases: Aliases,
     places: Cache<u64, Place>,
+    insides: Cache<u64, Role>,
     /// Call sites in it, by address as linked.
     pub sites: Cache<u64, CallSite>,
     /// Place of the deciding return address, by address as linked of the sleeping instruction.
@@ -78,6 +79,7 @@ impl Binary {
             aliases: Aliases::read(&elf, file),
             elf,
             places: Cache::new(PLACES),
+            insides: Cache::new(PLACES),
             sites: Cache::new(PLACES),
             anchors: Cache::new(64),
         })
@@ -102,6 +104,16 @@ impl Binary {
         };
         let place = Place { symbol, role, step: bounds.and_then(|b| b.step) };
         Some(self.places.insert(address, place).clone())
+    }
+
+    /// What the compiler put into the function at an address as linked; `Plain` if that says
+    /// nothing either.
+    pub fn look_inside(&mut self, source: &Source<'_>, address: u64) -> Role {
+        if let Some(role) = self.insides.get(&address) {
+            return *role;
+        }
+        let role = super::source::inlined_role(source, address).unwrap_or(Role::Plain);
+        *self.insides.insert(address, role)
     }
 
     /// Of several names for one function, one that says something.

@@ -188,6 +188,17 @@ impl Elf {
         part.address.checked_add(offset - part.offset)
     }
 
+    /// How far the executable part was moved, given where part of it is mapped.
+    pub fn bias(&self, start: u64, offset: u64, length: u64) -> Option<u64> {
+        // Mappings begin at page bounds, parts of the file anywhere.
+        let end = offset.checked_add(length)?;
+        let overlaps =
+            |p: &&Part| p.code && p.offset < end && offset < p.offset.saturating_add(p.size);
+        let part = self.loads.iter().find(overlaps)?;
+        let linked = part.address.wrapping_add(offset).wrapping_sub(part.offset);
+        Some(start.wrapping_sub(linked))
+    }
+
     /// Bytes at an address as linked.
     pub fn bytes(&self, file: &File, address: u64, length: usize) -> Option<Vec<u8>> {
         read_at(file, self.offset_of(address)?, length)

@@ -89,6 +89,8 @@ fn rust(path: &str) -> Role {
         "wait" | "wait_timeout" | "wait_optional_timeout" if has("condvar") => Role::Idle,
         "park" | "park_timeout" if has("thread") => Role::Idle,
         "futex_wait" => Role::Shared,
+        // The condition variable is part of its code; its mutex is not.
+        "wait" if has("sync::barrier::Barrier") => Role::Idle,
         _ => Role::Plain,
     }
 }
@@ -114,7 +116,7 @@ pub fn readable(symbol: &str) -> String {
     printable(&text)
 }
 
-/// The function belongs to a lock library, not to the program that uses it.
+/// The function belongs to a lock library or a run time, not to the program that uses it.
 pub fn internal(readable: &str) -> bool {
     const PREFIXES: &[&str] = &[
         "std::",
@@ -123,16 +125,24 @@ pub fn internal(readable: &str) -> bool {
         "parking_lot::",
         "parking_lot_core::",
         "lock_api::",
-        "__gthread_",
         "once_cell::",
+        "__gthread_",
+        "__glibcxx_",
+        "__gnu_cxx::",
         "__cxa_guard_",
-        "void std::",
-        "decltype",
-        "__libc_start_",
+        "__libc_",
     ];
     let name = readable.trim_start_matches(['<', '&']);
-    PREFIXES.iter().any(|p| name.starts_with(p))
-        || matches!(name, "start_thread" | "clone3" | "clone" | "_start")
+    PREFIXES.iter().any(|p| name.starts_with(p)) || outset(name)
+}
+
+/// Threads and programs begin with this function.
+pub fn outset(readable: &str) -> bool {
+    const NAMES: &[&str] =
+        &["start_thread", "clone3", "clone", "__clone", "_start", "execute_native_thread_routine"];
+    NAMES.contains(&readable)
+        || readable.ends_with("::thread_start")
+        || readable.contains("lang_start")
 }
 
 /// The file belongs to the C or C++ run time.
