@@ -99,9 +99,7 @@ impl Pipeline {
                 self.health.received += 1;
             }
             // Facts first: a replay must know by this frame what we know by this frame.
-            for fact in self.look_up(&observation) {
-                self.learn(fact, out)?;
-            }
+            self.look_up(&observation, out)?;
             if let Some(recorder) = &mut self.recorder {
                 recorder.write(frame)?;
             }
@@ -127,33 +125,37 @@ impl Pipeline {
         }
     }
 
-    /// What the running system says about an observation before it is understood.
-    fn look_up(&mut self, observation: &Observation) -> Vec<Fact> {
-        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
-        let mut found = Vec::new();
-        if let Observation::Lock(seen) = observation {
-            found = enricher.lock(seen);
-        }
+    /// What the running system says about an observation before it is understood. Facts are
+    /// handed on one by one, since each may answer what the next would have been asked for.
+    fn look_up(&mut self, observation: &Observation, out: &mut Vec<Record>) -> std::io::Result<()> {
+        let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
         let about = observation.thread().map(|t| t.pid);
         let of_lock = !matches!(observation, Observation::Process(_));
+        let mut found = match observation {
+            Observation::Lock(seen) => enricher.lock(seen),
+            _ => Vec::new(),
+        };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
-            found.push(Fact::Process(enricher.process(pid, 0)));
+            found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
         }
-        if !found.is_empty() {
-            found.iter().for_each(|fact| {
-                self.futex.observe(&Observation::Fact(fact.clone()), &mut Vec::new())
-            });
-        }
-        match (self.futex.wants(observation), observation) {
-            (Some(Want::Thread { pid, ns_tid }), _) => {
-                found.push(Fact::Thread(enricher.thread(pid, ns_tid)));
+        // The call site, then the owner.
+        for _ in 0..2 {
+            for fact in found.drain(..) {
+                self.learn(fact, out)?;
             }
-            (Some(Want::Site), Observation::Wait(wait) | Observation::Waiting(wait)) => {
-                found.extend(enricher.waiting(wait));
+            let Some(want) = self.futex.wants(observation) else { break };
+            let Aside::Live(enricher, _) = &mut self.aside else { break };
+            match (want, observation) {
+                (Want::Thread { pid, ns_tid }, _) => {
+                    found.push(Fact::Thread(enricher.thread(pid, ns_tid)));
+                }
+                (Want::Site, Observation::Wait(wait) | Observation::Waiting(wait)) => {
+                    found = enricher.waiting(wait);
+                }
+                (Want::Site, _) => break,
             }
-            _ => {}
         }
-        found
+        found.into_iter().try_for_each(|fact| self.learn(fact, out))
     }
 
     /// Takes in a fact, tells the kernel half, and keeps it for a replay.

@@ -91,10 +91,7 @@ fn is_pi(call: u32) -> bool {
 }
 
 fn lock(frame: &[u8]) -> Result<LockSeen, Malformed> {
-    let (record, rest) = LockRecord::ref_from_prefix(frame).map_err(|_| Malformed::Length)?;
-    if !rest.is_empty() {
-        return Err(Malformed::Length);
-    }
+    let record = LockRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
     let stack = record.stack.get(..record.stack_len as usize).ok_or(Malformed::Value)?;
     Ok(LockSeen {
         time: record.header.time_ns,
@@ -214,6 +211,18 @@ mod tests {
         let mut record = sample();
         record.header.kind = 1234;
         assert_eq!(decode(record.as_bytes()), Err(Malformed::Kind));
+    }
+
+    #[test]
+    fn a_frame_may_lie_at_any_address() {
+        let mut record = LockRecord::read_from_bytes(&[0u8; size_of::<LockRecord>()]).unwrap();
+        record.header.kind = kind::LOCK;
+        record.header.len = size_of::<LockRecord>() as u32;
+        for shift in 0..8 {
+            let mut bytes = vec![0; shift];
+            bytes.extend_from_slice(record.as_bytes());
+            assert!(decode(&bytes[shift..]).is_ok(), "shifted by {shift}");
+        }
     }
 
     #[test]
