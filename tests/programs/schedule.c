@@ -38,7 +38,20 @@ static u64 clock_of(clockid_t id) {
 
 static u64 now(void) { return clock_of(CLOCK_MONOTONIC); }
 
-static int tid(void) { return syscall(SYS_gettid); }
+// Thread ids as the host sees them: through its /proc, inherited as descriptor 9, where the program
+// runs in a PID namespace of its own.
+static int host_proc;
+
+static int tid(void) {
+    static __thread int known;
+    char link[64];
+    if (known) return known;
+    if (!host_proc) return known = syscall(SYS_gettid);
+    ssize_t length = readlinkat(9, "thread-self", link, sizeof link - 1);
+    if (length < 0) fail("readlink thread-self");
+    link[length] = 0;
+    return known = atoi(strrchr(link, '/') + 1);
+}
 
 static void nap(u64 ns) {
     struct timespec t = {ns / 1000000000ull, ns % 1000000000ull};
@@ -452,6 +465,7 @@ static void *everything(void *with) {
 
 int main(int argc, char **argv) {
     if (argc != 2) { fprintf(stderr, "usage: schedule TRUTH-FILE\n"); return 99; }
+    host_proc = getenv("HOST_PROC") != NULL;
     struct sigaction action = {.sa_handler = nothing, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
     struct sched_param param = {.sched_priority = 10};
@@ -470,8 +484,8 @@ int main(int argc, char **argv) {
     FILE *out = fopen(argv[1], "w");
     if (!out) fail(argv[1]);
     u64 offset = clock_of(CLOCK_REALTIME) - now();
-    fprintf(out, "{\"truth\":\"clock\",\"offset\":%llu,\"pid\":%d,\"real_time\":%s}\n", offset,
-            getpid(), real_time ? "true" : "false");
+    fprintf(out, "{\"truth\":\"clock\",\"offset\":%llu,\"pid\":%d,\"ns_pid\":%d,\"real_time\":%s}\n",
+            offset, tid(), getpid(), real_time ? "true" : "false");
     for (int i = 0; i < n_waits; i++) {
         struct wait *w = &waits[i];
         fprintf(out,
