@@ -27,8 +27,8 @@ fn asleep(wait: impl FnOnce() + Send + 'static) -> (ThreadId, Sleep) {
     let mut before = None;
     loop {
         let now = sleep(id).flatten();
-        if now.is_some() && now == before {
-            return (id, now.unwrap());
+        if let Some(at) = now.filter(|_| now == before) {
+            return (id, at);
         }
         assert!(Instant::now() < until, "the thread does not sleep");
         before = now;
