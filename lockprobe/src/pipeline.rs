@@ -24,6 +24,8 @@ use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
 use crate::track::{Reorder, Span, Tracker};
 
+/// Most locks with counts of their own; those of more are summed up together.
+const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
 
@@ -164,6 +166,9 @@ impl Pipeline {
             && let Aside::Live(_, Some(verdicts)) = &mut self.aside
         {
             verdicts.tell(site.pid, site.level, site.ip, site.class);
+            if self.verdicts_given.len() >= PROCESSES_AT_MOST {
+                self.verdicts_given.clear();
+            }
             self.verdicts_given.entry(site.pid).or_default().insert((site.level, site.ip));
         }
         if let Some(recorder) = &mut self.recorder {
@@ -186,6 +191,7 @@ impl Pipeline {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
+                self.tracker.expire(now);
                 let found = self.deadlocks.check(self.tracker.table(), now);
                 self.findings += found.len() as u64;
                 out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
@@ -247,11 +253,13 @@ impl Pipeline {
 
     fn count(&mut self, pid: u32, address: u64, site: (u64, u64), counts: LockCounts) {
         match self.futex.lock_at(pid, address, site) {
-            Some(lock) => {
+            Some(lock)
+                if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
+            {
                 let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
                 self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(&counts);
             }
-            None => self.uncounted.merge(&counts),
+            _ => self.uncounted.merge(&counts),
         }
     }
 
@@ -304,6 +312,7 @@ impl Pipeline {
             ("decode", "malformed_value", health.malformed_value),
             ("backend", "evicted", self.futex.skipped().evicted),
             ("track", "late", self.order.late()),
+            ("track", "end_unseen", self.tracker.expired()),
         ]);
         losses.skipped.extend([
             ("not_a_lock", self.futex.skipped().idle),

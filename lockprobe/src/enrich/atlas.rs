@@ -117,9 +117,12 @@ impl Atlas {
         let mut frames: Vec<Frame> = Vec::new();
         let (mut at, mut slot) = (start, 0);
         while frames.len() < FRAMES {
-            let Some(frame) = self.frame(pid, at.pc, slot, frames.is_empty()) else {
+            let Some(mut frame) = self.frame(pid, at.pc, slot, frames.is_empty()) else {
                 break;
             };
+            if frames.len() == 1 && frames[0].place.role == meaning::Role::Shared {
+                self.look_inside(pid, &mut frame);
+            }
             let step = frame.place.step;
             frames.push(frame);
             let Some(up) = step.and_then(|step| unwind::caller(at, &step, stack)) else {

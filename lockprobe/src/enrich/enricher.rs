@@ -2,7 +2,7 @@
 
 use super::atlas::{Atlas, Frame};
 use super::unwind::{Registers, Stack};
-use super::{meaning, memory, process, thread};
+use super::{meaning, memory, process, source, thread};
 use crate::model::{
     Fact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
@@ -141,6 +141,12 @@ impl Enricher {
     /// Whether a thread sleeps in a futex call on this address; `None` when it cannot be said.
     pub fn sleeps_in(&self, id: ThreadId, address: u64) -> Option<bool> {
         Some(thread::sleep(id)?.is_some_and(|s| s.on_futex(address)))
+    }
+
+    /// Lets go of what has only sped up look-ups and was not needed for two seconds: call it now
+    /// and then. Debug information of large programs is mapped until then.
+    pub fn rest(&mut self) {
+        source::rest();
     }
 
     /// Forgets what exec or exit makes untrue.

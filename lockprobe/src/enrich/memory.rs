@@ -52,3 +52,115 @@ mod tests {
         assert!(read(u32::MAX, 8, 24).is_empty());
     }
 }
+
+/// Waits that never end, for the tests of this room: here because they need `unsafe`.
+#[cfg(all(test, target_env = "gnu"))]
+pub mod waits {
+    use std::cell::UnsafeCell;
+    use std::mem::MaybeUninit;
+
+    struct Shared<T>(UnsafeCell<T>);
+    // SAFETY: only the functions of the C library touch it, and they are made for many threads.
+    unsafe impl<T> Sync for Shared<T> {}
+
+    static MUTEX: Shared<libc::pthread_mutex_t> =
+        Shared(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+    static FAR: libc::timespec = libc::timespec { tv_sec: 1 << 33, tv_nsec: 0 };
+
+    fn leak<T>(value: T) -> *mut T {
+        Box::into_raw(Box::new(value))
+    }
+
+    pub fn mutex() {
+        let mutex = MUTEX.0.get();
+        // SAFETY: an initialised mutex that lives as long as the process.
+        unsafe {
+            libc::pthread_mutex_trylock(mutex);
+            libc::pthread_mutex_lock(mutex);
+        }
+    }
+
+    pub fn timed_mutex() {
+        let mutex = leak(libc::PTHREAD_MUTEX_INITIALIZER);
+        // SAFETY: as above; the time is valid.
+        unsafe {
+            libc::pthread_mutex_lock(mutex);
+            libc::pthread_mutex_timedlock(mutex, &raw const FAR);
+        }
+    }
+
+    pub fn semaphore() {
+        let semaphore = leak(MaybeUninit::<libc::sem_t>::zeroed()).cast();
+        // SAFETY: initialised before use, never freed.
+        unsafe {
+            libc::sem_init(semaphore, 0, 0);
+            libc::sem_wait(semaphore);
+        }
+    }
+
+    pub fn read() {
+        let lock = leak(libc::PTHREAD_RWLOCK_INITIALIZER);
+        let held = lock as usize;
+        // SAFETY: initialised, never freed. The writer ends without letting go.
+        let writer = std::thread::spawn(move || unsafe {
+            libc::pthread_rwlock_wrlock(held as *mut _);
+        });
+        drop(writer.join());
+        // SAFETY: initialised, never freed.
+        unsafe { libc::pthread_rwlock_rdlock(lock) };
+    }
+
+    pub fn write() {
+        let lock = leak(libc::PTHREAD_RWLOCK_INITIALIZER);
+        // SAFETY: initialised, never freed.
+        unsafe {
+            libc::pthread_rwlock_rdlock(lock);
+            libc::pthread_rwlock_wrlock(lock);
+        }
+    }
+
+    pub fn condition() {
+        let (condition, mutex) = condition_and_mutex();
+        // SAFETY: initialised, never freed; the mutex is locked.
+        unsafe { libc::pthread_cond_wait(condition, mutex) };
+    }
+
+    pub fn timed_condition() {
+        let (condition, mutex) = condition_and_mutex();
+        // SAFETY: as above; the time is valid.
+        unsafe { libc::pthread_cond_timedwait(condition, mutex, &raw const FAR) };
+    }
+
+    pub fn condition_then_mutex() {
+        let (condition, mutex) = condition_and_mutex();
+        let (also, held) = (condition as usize, mutex as usize);
+        // SAFETY: as above; the other thread gets the mutex once this one waits, and keeps it.
+        std::thread::spawn(move || unsafe {
+            libc::pthread_mutex_lock(held as *mut _);
+            libc::pthread_cond_signal(also as *mut _);
+            std::thread::park();
+        });
+        // SAFETY: as above.
+        unsafe { libc::pthread_cond_wait(condition, mutex) };
+    }
+
+    fn condition_and_mutex() -> (*mut libc::pthread_cond_t, *mut libc::pthread_mutex_t) {
+        let mutex = leak(libc::PTHREAD_MUTEX_INITIALIZER);
+        // SAFETY: initialised, never freed.
+        unsafe { libc::pthread_mutex_lock(mutex) };
+        (leak(libc::PTHREAD_COND_INITIALIZER), mutex)
+    }
+
+    pub fn barrier() {
+        let barrier = leak(MaybeUninit::<libc::pthread_barrier_t>::zeroed()).cast();
+        // SAFETY: initialised before use, never freed.
+        unsafe {
+            libc::pthread_barrier_init(barrier, std::ptr::null(), 2);
+            libc::pthread_barrier_wait(barrier);
+        }
+    }
+
+    pub fn join() {
+        drop(std::thread::spawn(std::thread::park).join());
+    }
+}

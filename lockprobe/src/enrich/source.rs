@@ -9,15 +9,34 @@ use std::cell::RefCell;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Larger files take too long and too much memory.
 const LARGEST: u64 = 256 << 20;
 /// The symbolizer keeps every file it has seen mapped: after so many look-ups it is replaced.
 const USES: u32 = 32;
+/// Unused for so long, it is dropped.
+const REST: Duration = Duration::from_secs(2);
+
+/// A symbolizer, how often it was used, and when last.
+struct Kept {
+    symbolizer: Symbolizer,
+    uses: u32,
+    last: Instant,
+}
 
 thread_local! {
     // Not a field: the symbolizer is bound to its thread, the enricher need not be.
-    static SYMBOLIZER: RefCell<(u32, Option<Symbolizer>)> = const { RefCell::new((0, None)) };
+    static SYMBOLIZER: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
+/// Lets go of mapped files that have not been needed for a while.
+pub fn rest() {
+    SYMBOLIZER.with(|cell| {
+        if let Ok(mut kept) = cell.try_borrow_mut() {
+            kept.take_if(|k| k.last.elapsed() > REST);
+        }
+    });
 }
 
 /// A place in source code.
@@ -44,7 +63,7 @@ fn with<T>(source: &Source<'_>, run: impl FnOnce(&Path) -> Option<T>) -> Option<
     // The file is another's: a bug in reading it must not end us.
     let run = AssertUnwindSafe(|| run(Path::new(&path)));
     catch_unwind(run).unwrap_or_else(|_| {
-        SYMBOLIZER.with(|s| s.try_borrow_mut().map(|mut s| s.1 = None).ok());
+        SYMBOLIZER.with(|s| s.try_borrow_mut().map(|mut s| *s = None).ok());
         None
     })
 }
@@ -52,15 +71,15 @@ fn with<T>(source: &Source<'_>, run: impl FnOnce(&Path) -> Option<T>) -> Option<
 fn symbolize<T>(path: &Path, address: u64, run: impl FnOnce(&Sym<'_>) -> Option<T>) -> Option<T> {
     SYMBOLIZER.with(|cell| {
         let mut cell = cell.borrow_mut();
-        let (uses, symbolizer) = &mut *cell;
-        *uses += 1;
-        if uses.is_multiple_of(USES) {
-            *symbolizer = None;
-        }
-        let fresh = || Symbolizer::builder().enable_demangling(false).build();
+        cell.take_if(|kept| kept.uses >= USES);
+        let kept = cell.get_or_insert_with(|| Kept {
+            symbolizer: Symbolizer::builder().enable_demangling(false).build(),
+            uses: 0,
+            last: Instant::now(),
+        });
+        (kept.uses, kept.last) = (kept.uses + 1, Instant::now());
         let from = From::from(Elf::new(path));
-        let symbolizer = symbolizer.get_or_insert_with(fresh);
-        let found = symbolizer.symbolize_single(&from, Input::VirtOffset(address)).ok()?;
+        let found = kept.symbolizer.symbolize_single(&from, Input::VirtOffset(address)).ok()?;
         run(found.as_sym()?)
     })
 }

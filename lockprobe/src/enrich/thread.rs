@@ -38,10 +38,12 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    /// It is a futex call on this address (`futex`, or `futex_wait` since Linux 6.7).
+    /// It is a futex call on this address: `futex`, `futex_wait` (Linux 6.7), or a timed one of
+    /// them begun again after a signal (`restart_syscall`, which keeps the arguments).
     pub fn on_futex(&self, address: u64) -> bool {
-        let futex = if cfg!(target_arch = "aarch64") { 98 } else { 202 };
-        (self.call == futex || self.call == 455) && self.first == address
+        const FUTEX: &[u64] =
+            if cfg!(target_arch = "aarch64") { &[98, 455, 128] } else { &[202, 455, 219] };
+        FUTEX.contains(&self.call) && self.first == address
     }
 }
 
@@ -133,6 +135,9 @@ mod tests {
         let line = "202 0x7ffd10 0x80 0x2 0x0 0x0 0x0 0x7ffd00 0x7f0129\n";
         let sleep = parse_sleep(line).unwrap();
         assert_eq!(sleep, Sleep { call: 202, first: 0x7f_fd10, sp: 0x7f_fd00, ip: 0x7f_0129 });
+        assert!(sleep.on_futex(0x7f_fd10) || cfg!(target_arch = "aarch64"));
+        assert!(!sleep.on_futex(0x7f_fd14));
+        assert!(!Sleep { call: 1, ..sleep }.on_futex(0x7f_fd10));
         assert_eq!(parse_sleep("running\n"), None);
         assert_eq!(parse_sleep("-1 0x7ffd00 0x7f0129\n"), None);
         assert_eq!(parse_sleep(""), None);

@@ -90,11 +90,12 @@ impl Attempts {
     }
 
     fn insert(&mut self, attempt: Attempt) {
-        if self.open.len() >= AT_MOST
-            && let Some((_, id)) = self.running.pop_first()
-        {
-            self.open.remove(&id);
-            self.evicted += 1;
+        if self.open.len() >= AT_MOST {
+            let oldest = self.running.pop_first().map(|(_, id)| id);
+            if let Some(id) = oldest.or_else(|| self.open.keys().next().copied()) {
+                self.open.remove(&id);
+                self.evicted += 1;
+            }
         }
         let id = attempt.wait.thread.id;
         if attempt.wait.ran != 0 {

@@ -15,11 +15,11 @@ static ACCOUNT_A: PosixMutex = PosixMutex::new();
 static ACCOUNT_B: PosixMutex = PosixMutex::new();
 static FAIR_LOCK: Mutex<u64> = Mutex::new(0);
 
-const CONVOY_ROUNDS: usize = 5;
-const CONVOY_WAITERS: usize = 6;
+const CONVOY_ROUNDS: usize = 3;
+const CONVOY_WAITERS: usize = 5;
 const FAIR_PROCESSES: usize = 2;
 const FAIR_THREADS: usize = 3;
-const FAIR_ROUNDS: usize = 15;
+const FAIR_ROUNDS: usize = 4;
 /// Set for the processes that a workload starts as parts of itself.
 const PART: &str = "LOCKPROBE_DEMO_PART";
 

@@ -35,11 +35,11 @@ fn fit(text: &str, width: usize) -> String {
     cut
 }
 
-/// The same for names that tell most at their end, as paths do.
+/// The same for names: paths tell most at their end, everything else at its beginning.
 fn fit_end(text: &str, width: usize) -> String {
     let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
+    if length <= width || !text.contains("::") {
+        return fit(text, width);
     }
     let tail: String = text.chars().skip(length - (width - 1)).collect();
     format!("…{tail}")
