@@ -176,27 +176,19 @@ impl Futex {
     fn waiting(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
         self.people.meet(&wait.thread);
         self.locks.see(wait);
-        if let Some(earlier) = self.attempts.asleep(self.attempt(wait)) {
+        let attempt = self.attempt(wait);
+        let first = attempt.holder.clone();
+        if let Some(earlier) = self.attempts.asleep(attempt) {
             self.ended(&earlier, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
+        let what = What::Contended { holder: first, estimated: wait.preexisting };
+        out.push(LockEvent { time: wait.start, lock: lock.clone(), thread: wait.thread, what });
         // Who has it now counts for the graph, not who had it when the attempt began.
         let owner = owner_word(lock.kind, wait.words.map(|w| w[2]), wait);
         let holder = owner.map(|owner| self.people.holder(wait.thread.id.pid, owner));
-        let estimated = wait.preexisting;
-        let contended = What::Contended { holder, estimated };
-        out.push(LockEvent {
-            time: wait.start,
-            lock: lock.clone(),
-            thread: wait.thread,
-            what: contended,
-        });
-        out.push(LockEvent {
-            time: wait.time,
-            lock,
-            thread: wait.thread,
-            what: What::StillWaiting,
-        });
+        let what = What::StillWaiting { holder };
+        out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what });
     }
 
     /// Everything that ran again before this time and did not go back to sleep has decided.
