@@ -140,8 +140,8 @@ impl Pipeline {
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
             found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
         }
-        // The call site, then the owner.
-        for _ in 0..2 {
+        // The call site, then who had the lock and who has it.
+        for _ in 0..3 {
             for fact in found.drain(..) {
                 self.learn(fact, out)?;
             }

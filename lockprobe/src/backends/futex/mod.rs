@@ -7,20 +7,23 @@
 //! is the holder letting go; one from a timer is a time-out.
 
 mod attempts;
+mod callers;
 mod locks;
 mod people;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
+use callers::Callers;
 use locks::Locks;
 use people::People;
 
 use crate::model::{
-    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, Observation, Precision,
-    ProcessEvent, ProcessSeen, WaitSeen, WakeReason, What,
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Observation,
+    Precision, ProcessEvent, ProcessSeen, WaitSeen, WakeReason, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
@@ -58,6 +61,7 @@ pub struct Skipped {
 pub struct Futex {
     locks: Locks,
     people: People,
+    callers: Callers,
     attempts: Attempts,
     skipped: Skipped,
 }
@@ -68,22 +72,45 @@ impl Futex {
         let (Observation::Wait(wait) | Observation::Waiting(wait)) = observation else {
             return None;
         };
+        let wait = &*self.completed(wait);
         if !self.locks.knows(wait) {
             return Some(Want::Site);
         }
-        let owner = owner_word(self.locks.kind(wait)?, wait.first_owner, wait)?;
+        let kind = self.locks.kind(wait)?;
         let pid = wait.thread.id.pid;
-        (!self.people.knows(pid, owner)).then_some(Want::Thread { pid, ns_tid: owner })
+        // Who had it when the wait began, and who has it as last seen.
+        let words = [wait.first_owner, wait.words.map(|w| w[2])];
+        let owners = words.into_iter().filter_map(|word| owner_word(kind, word, wait));
+        let stranger = owners.into_iter().find(|&owner| !self.people.knows(pid, owner));
+        stranger.map(|ns_tid| Want::Thread { pid, ns_tid })
+    }
+
+    /// The wait with its caller, where that was not known when it began.
+    fn completed<'a>(&self, wait: &'a WaitSeen) -> Cow<'a, WaitSeen> {
+        match self.callers.of(wait) {
+            Some(caller) => Cow::Owned(WaitSeen { caller, ..wait.clone() }),
+            None => Cow::Borrowed(wait),
+        }
+    }
+
+    /// A first contention, after what was learnt of it.
+    fn first(&mut self, seen: &LockSeen) {
+        self.people.meet(&seen.thread);
+        if let Some(offset) = self.locks.caller_offset(seen.thread.id.pid, seen.ip)
+            && let Some(caller) = self.callers.note(seen, offset)
+        {
+            self.locks.first_caller(seen, caller);
+        }
     }
 
     /// Takes one observation; appends what it means. Events come out when they are certain, up to
     /// [`GRACE`] later, and in the order of their decision.
     pub fn observe(&mut self, observation: &Observation, out: &mut Vec<LockEvent>) {
         match observation {
-            Observation::Wait(wait) => self.wait(wait, out),
+            Observation::Wait(wait) => self.wait(&self.completed(wait), out),
             Observation::Resume(wait) => self.attempts.resume(wait),
-            Observation::Waiting(wait) => self.waiting(wait, out),
-            Observation::Lock(seen) => self.people.meet(&seen.thread),
+            Observation::Waiting(wait) => self.waiting(&self.completed(wait), out),
+            Observation::Lock(seen) => self.first(seen),
             Observation::Process(seen) => self.process(seen, out),
             Observation::Fact(fact) => self.learn(fact),
             Observation::Tick(now) => self.settle(now.saturating_sub(GRACE), out),
@@ -133,6 +160,7 @@ impl Futex {
                 let ended = self.attempts.end_process(id.pid);
                 ended.into_iter().for_each(|attempt| self.gone(&attempt, seen.time, out));
                 self.people.forget(id.pid);
+                self.callers.forget(id.pid);
                 if seen.event == ProcessEvent::Exec {
                     self.locks.renew(id.pid);
                 }
@@ -142,6 +170,7 @@ impl Futex {
                     self.gone(&attempt, seen.time, out);
                 }
                 self.people.forget_thread(&seen.thread);
+                self.callers.forget_thread(id);
             }
         }
     }
