@@ -16,10 +16,8 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("LOCKPROBE_BIN") {
         return path.into();
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        PathBuf::from,
-    );
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
     let path = target.join("release/lockprobe");
     assert!(path.exists(), "{} is not there: run `cargo xtask build`", path.display());
     path

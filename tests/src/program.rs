@@ -22,7 +22,8 @@ pub fn compiled(name: &str) -> PathBuf {
     if !program.exists() {
         // A static is never dropped: the directory is removed when the process ends.
         remove_at_exit(directory.path());
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
         let mut cc = Command::new("cc");
         cc.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]);
         let ended = Probe::start(cc.arg(&program).arg(source)).wait();

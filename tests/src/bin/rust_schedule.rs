@@ -129,7 +129,10 @@ fn queue() {
     };
     scope(|scope| {
         for i in 0..3 {
-            Builder::new().name(format!("queue-{i}")).spawn_scoped(scope, waiter).expect("a thread");
+            Builder::new()
+                .name(format!("queue-{i}"))
+                .spawn_scoped(scope, waiter)
+                .expect("a thread");
         }
         Builder::new().name("queue-head".into()).spawn_scoped(scope, holder).expect("a thread");
     });
@@ -180,10 +183,15 @@ fn main() {
     decoys();
     let mut file = File::create(path).expect("the truth file");
     let pid = std::process::id();
-    writeln!(file, r#"{{"truth":"clock","offset":0,"pid":{pid},"ns_pid":{pid}}}"#).expect("written");
-    let decoy = &raw const EVENT.1 as usize;
-    writeln!(file, r#"{{"truth":"decoy","kind":"event","address":{decoy},"size":{}}}"#, size_of::<Condvar>())
+    writeln!(file, r#"{{"truth":"clock","offset":0,"pid":{pid},"ns_pid":{pid}}}"#)
         .expect("written");
+    let decoy = &raw const EVENT.1 as usize;
+    writeln!(
+        file,
+        r#"{{"truth":"decoy","kind":"event","address":{decoy},"size":{}}}"#,
+        size_of::<Condvar>()
+    )
+    .expect("written");
     for line in LINES.lock().expect("nobody panics").iter() {
         writeln!(file, "{line}").expect("written");
     }
