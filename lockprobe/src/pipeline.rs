@@ -190,6 +190,9 @@ impl Pipeline {
         match observation {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
+                if let Aside::Live(enricher, _) = &mut self.aside {
+                    enricher.rest();
+                }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
                 let found = self.deadlocks.check(self.tracker.table(), now);
