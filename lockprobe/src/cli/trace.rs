@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use super::command::{CaptureArgs, TargetArgs, TraceArgs};
 use super::run::{Ended, Opened, drive};
-use crate::enrich::Enricher;
 use crate::model::Session;
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
@@ -75,7 +74,7 @@ pub fn observe(
     let mut live = Live::start(&options)?;
     let recorder = recorder(live.session())?;
     let outlets = outputs.start(live.session(), Pressure::Drop)?;
-    let aside = Aside::Live(Box::new(Enricher::new()), live.take_verdicts());
+    let aside = Aside::Live(Box::default(), live.take_verdicts());
     let pipeline = Pipeline::new(live.session().clone(), aside, recorder);
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();

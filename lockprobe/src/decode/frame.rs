@@ -140,7 +140,7 @@ fn counters(body: &[u8]) -> Result<Losses, Malformed> {
         .chunks_exact(8)
         .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
         .collect();
-    if values.len() != Counter::COUNT as usize || body.len() % 8 != 0 {
+    if values.len() != Counter::COUNT as usize || !body.len().is_multiple_of(8) {
         return Err(Malformed::Length);
     }
     let get = |counter: Counter| values[counter as usize];
