@@ -270,7 +270,8 @@ fn reason_of(nr: u64, registers: Registers, wait: &Wait, waker: Task, task: Task
 /// of the hold, the hold is known from end to end.
 ///
 /// Had the waker let go in between, that would have woken a sleeper, and its attempt would have
-/// been marked over then. A hold that began before this thread slept is no such proof.
+/// been marked over then, or the lock's latest release been put after it where the waker was not
+/// seen. A hold that began before this thread slept is no such proof.
 #[inline(always)]
 fn close_hold(wait: &mut Wait) {
     let Some(own) = WAITS.get_ptr_mut(wait.waker.tid) else { return };
@@ -281,7 +282,7 @@ fn close_hold(wait: &mut Wait) {
     }
     own.state = state::OVER;
     wait.holder_since_ns = own.run_ns;
-    if wait.sleep_ns <= own.run_ns {
+    if wait.sleep_ns <= own.run_ns && wait.release_before_ns <= own.run_ns {
         wait.flags |= wait_flag::HOLD_EXACT;
     }
 }
@@ -300,6 +301,8 @@ fn on_run(task: Task) {
         // The wake-up came between leaving the processor and our noting it.
         wait.woken_ns = now;
         wait.reason = reason::UNKNOWN;
+        // Somebody may have let the lock go: nobody's hold is known to reach further back.
+        tally::note_release(task.tgid(), wait);
         count(Counter::WakerUnseen);
     } else if wait.state != state::WOKEN {
         return;
