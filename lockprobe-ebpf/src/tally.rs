@@ -15,6 +15,7 @@ pub fn open(key: LockKey, ip: u64, caller: u64) {
     let Some(stats) = NEW_STATS.get_ptr_mut(0) else { return };
     // SAFETY: this processor's slot, interrupts off; its counts stay zero.
     let stats = unsafe { &mut *stats };
+    stats.opened_ns = crate::emit::now();
     stats.ip = ip;
     stats.caller = caller;
     let _full = LOCKS.insert(key, &*stats, BPF_NOEXIST as u64);

@@ -1,6 +1,6 @@
 //! lockprobe's own counters: what came in, what could not be read.
 
-use crate::decode::Malformed;
+use crate::model::Malformed;
 
 /// Counts of the user half.
 #[derive(Clone, Copy, Debug, Default)]

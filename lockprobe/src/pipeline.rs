@@ -12,18 +12,20 @@ use lockprobe_ebpf::wire::kind;
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::usage::{LockUsage, Usage};
 use crate::backends::futex::{Futex, Want};
-use crate::decode::{Malformed, decode};
+use crate::decode::decode;
 use crate::enrich::Enricher;
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Observation, ProcessEvent,
-    ProcessFact, Record, Session, Summary,
+    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Malformed, Observation,
+    ProcessEvent, ProcessFact, Record, Session, Summary,
 };
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
 use crate::track::{Reorder, Span, Tracker};
 
+/// Most locks with counts of their own; those of more are summed up together.
+const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
 
@@ -99,9 +101,7 @@ impl Pipeline {
                 self.health.received += 1;
             }
             // Facts first: a replay must know by this frame what we know by this frame.
-            for fact in self.look_up(&observation) {
-                self.learn(fact, out)?;
-            }
+            self.look_up(&observation, out)?;
             if let Some(recorder) = &mut self.recorder {
                 recorder.write(frame)?;
             }
@@ -127,31 +127,37 @@ impl Pipeline {
         }
     }
 
-    /// What the running system says about an observation before it is understood.
-    fn look_up(&mut self, observation: &Observation) -> Vec<Fact> {
-        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
-        let mut found = Vec::new();
-        if let Observation::Lock(seen) = observation {
-            found = enricher.lock(seen);
-        }
+    /// What the running system says about an observation before it is understood. Facts are
+    /// handed on one by one, since each may answer what the next would have been asked for.
+    fn look_up(&mut self, observation: &Observation, out: &mut Vec<Record>) -> std::io::Result<()> {
+        let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
         let about = observation.thread().map(|t| t.pid);
         let of_lock = !matches!(observation, Observation::Process(_));
+        let mut found = match observation {
+            Observation::Lock(seen) => enricher.lock(seen),
+            _ => Vec::new(),
+        };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
-            found.push(Fact::Process(enricher.process(pid, 0)));
+            found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
         }
-        if !found.is_empty() {
-            found.iter().for_each(|fact| self.futex.observe(&Observation::Fact(fact.clone()), &mut Vec::new()));
-        }
-        match (self.futex.wants(observation), observation) {
-            (Some(Want::Thread { pid, ns_tid }), _) => {
-                found.push(Fact::Thread(enricher.thread(pid, ns_tid)));
+        // The call site, then the owner.
+        for _ in 0..2 {
+            for fact in found.drain(..) {
+                self.learn(fact, out)?;
             }
-            (Some(Want::Site), Observation::Wait(wait) | Observation::Waiting(wait)) => {
-                found.extend(enricher.waiting(wait));
+            let Some(want) = self.futex.wants(observation) else { break };
+            let Aside::Live(enricher, _) = &mut self.aside else { break };
+            match (want, observation) {
+                (Want::Thread { pid, ns_tid }, _) => {
+                    found.push(Fact::Thread(enricher.thread(pid, ns_tid)));
+                }
+                (Want::Site, Observation::Wait(wait) | Observation::Waiting(wait)) => {
+                    found = enricher.waiting(wait);
+                }
+                (Want::Site, _) => break,
             }
-            _ => {}
         }
-        found
+        found.into_iter().try_for_each(|fact| self.learn(fact, out))
     }
 
     /// Takes in a fact, tells the kernel half, and keeps it for a replay.
@@ -160,6 +166,9 @@ impl Pipeline {
             && let Aside::Live(_, Some(verdicts)) = &mut self.aside
         {
             verdicts.tell(site.pid, site.level, site.ip, site.class);
+            if self.verdicts_given.len() >= PROCESSES_AT_MOST {
+                self.verdicts_given.clear();
+            }
             self.verdicts_given.entry(site.pid).or_default().insert((site.level, site.ip));
         }
         if let Some(recorder) = &mut self.recorder {
@@ -181,7 +190,11 @@ impl Pipeline {
         match observation {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
+                if let Aside::Live(enricher, _) = &mut self.aside {
+                    enricher.rest();
+                }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
+                self.tracker.expire(now);
                 let found = self.deadlocks.check(self.tracker.table(), now);
                 self.findings += found.len() as u64;
                 out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
@@ -243,11 +256,13 @@ impl Pipeline {
 
     fn count(&mut self, pid: u32, address: u64, site: (u64, u64), counts: LockCounts) {
         match self.futex.lock_at(pid, address, site) {
-            Some(lock) => {
+            Some(lock)
+                if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
+            {
                 let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
                 self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(&counts);
             }
-            None => self.uncounted.merge(&counts),
+            _ => self.uncounted.merge(&counts),
         }
     }
 
@@ -277,7 +292,11 @@ impl Pipeline {
         LockSummary {
             lock: counted.lock.clone(),
             pid: counted.pid,
-            service: self.processes.get(&counted.pid).map(|p| p.service.clone()).unwrap_or_default(),
+            service: self
+                .processes
+                .get(&counted.pid)
+                .map(|p| p.service.clone())
+                .unwrap_or_default(),
             counts,
             top_holder: usage.top_holder(),
             longest_hold: usage.longest_hold,
@@ -296,6 +315,7 @@ impl Pipeline {
             ("decode", "malformed_value", health.malformed_value),
             ("backend", "evicted", self.futex.skipped().evicted),
             ("track", "late", self.order.late()),
+            ("track", "end_unseen", self.tracker.expired()),
         ]);
         losses.skipped.extend([
             ("not_a_lock", self.futex.skipped().idle),

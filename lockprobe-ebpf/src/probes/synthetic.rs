@@ -8,7 +8,7 @@ use lockprobe_ebpf::wire::{Counter, WaitRecord, call, kind, reason, state, wait_
 
 use crate::emit;
 
-const BATCH: u64 = 32;
+const BATCH: u64 = 256;
 const MILLISECOND: u64 = 1_000_000;
 
 #[raw_tracepoint(tracepoint = "synthetic")]

@@ -101,6 +101,8 @@ pub struct LockStats {
     pub sum_ns: u64,
     /// The longest, nanoseconds (two processors may race here; the ring has the long ones exactly).
     pub max_ns: u64,
+    /// When this entry was made, CLOCK_MONOTONIC: before an exec, it is of the program before.
+    pub opened_ns: u64,
     /// When a thread was last seen letting the lock go, CLOCK_MONOTONIC.
     pub released_ns: u64,
     /// User instruction pointer of the first sleep.

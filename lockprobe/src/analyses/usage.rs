@@ -19,8 +19,8 @@ pub struct LockUsage {
     pub longest_wait: u64,
     /// Their total, nanoseconds.
     pub total_wait: u64,
-    /// Longest exact hold, nanoseconds.
-    pub longest_hold: Option<u64>,
+    /// Longest hold that is known to have lasted so long, nanoseconds, and whether exactly.
+    pub longest_hold: Option<(u64, Precision)>,
     /// Waits that ended without the lock.
     pub abandoned: u64,
     /// Threads that waited when observation ended.
@@ -70,12 +70,14 @@ impl Usage {
 
     /// Adds a hold span.
     pub fn hold(&mut self, span: &HoldSpan) {
-        if span.precision != Precision::Exact {
+        if span.precision == Precision::Unknown {
             return;
         }
         if let Some(usage) = self.lock(span.lock.id) {
             let length = span.end.saturating_sub(span.start);
-            usage.longest_hold = usage.longest_hold.max(Some(length));
+            if usage.longest_hold.is_none_or(|(longest, _)| length > longest) {
+                usage.longest_hold = Some((length, span.precision));
+            }
         }
     }
 

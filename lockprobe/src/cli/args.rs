@@ -48,7 +48,9 @@ pub fn ring_size(text: &str) -> Result<u32, String> {
     };
     let bytes = number.parse::<u32>().ok().and_then(|n| n.checked_mul(factor));
     match bytes {
-        Some(bytes) if bytes.is_power_of_two() && (64 << 10..=256 << 20).contains(&bytes) => Ok(bytes),
+        Some(bytes) if bytes.is_power_of_two() && (64 << 10..=256 << 20).contains(&bytes) => {
+            Ok(bytes)
+        }
         _ => Err("it must be a power of two from 64K to 256M, like 4M".to_owned()),
     }
 }

@@ -12,7 +12,9 @@ use super::status;
 /// See who holds which lock, who waits for it, and since when, in unmodified programs
 #[derive(Debug, Parser)]
 #[command(name = "lockprobe", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Live commands need root. Every subcommand has its own --help with examples.")]
+#[command(
+    after_help = "Live commands need root. Every subcommand has its own --help with examples."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

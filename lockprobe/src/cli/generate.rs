@@ -28,7 +28,11 @@ fn man(out: &mut dyn Write) -> anyhow::Result<()> {
     page.render_name_section(out)?;
     page.render_synopsis_section(out)?;
     page.render_description_section(out)?;
-    page.render_subcommands_section(out)?;
+    let mut list = Vec::new();
+    page.render_subcommands_section(&mut list)?;
+    // They are sections of this page, not pages of their own.
+    let list = String::from_utf8_lossy(&list).replace("lockprobe\\-", "").replace("(1)", "");
+    out.write_all(list.as_bytes())?;
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         let page = clap_mangen::Man::new(sub.clone());
         writeln!(out, ".SH \"{}\"", sub.get_name().to_uppercase())?;

@@ -1,4 +1,6 @@
 //! The command line: one thin file a subcommand.
+//!
+//! In: arguments. Out: an exit status, one line for an error. Never: work that a room does.
 
 pub mod args;
 mod bench;
@@ -14,14 +16,15 @@ mod trace;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
-use command::{Cli, Command};
 pub use command::definition;
+use command::{Cli, Command};
 
 /// Runs the command line and returns its exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = definition().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Trace(args) => trace::main(&args),
         Command::Record(args) => record::main(&args),

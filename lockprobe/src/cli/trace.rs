@@ -2,12 +2,11 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::command::{CaptureArgs, TargetArgs, TraceArgs};
 use super::run::{Ended, Opened, drive};
-use crate::enrich::Enricher;
 use crate::model::Session;
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
@@ -23,20 +22,39 @@ pub fn main(args: &TraceArgs) -> anyhow::Result<u8> {
     Ok(ended.status)
 }
 
-/// Interrupts and terminations received; the handlers are installed once.
-fn signals() -> anyhow::Result<(Arc<AtomicUsize>, Arc<AtomicUsize>)> {
-    let count = |signal| {
-        let seen = Arc::new(AtomicUsize::new(0));
-        let in_handler = seen.clone();
-        // SAFETY: an atomic addition is allowed in a signal handler.
-        unsafe {
-            signal_hook::low_level::register(signal, move || {
-                in_handler.fetch_add(1, Ordering::Relaxed);
-            })
+/// Interrupts and terminations received.
+#[derive(Default)]
+struct Signals {
+    interrupt: Arc<AtomicBool>,
+    terminate: Arc<AtomicBool>,
+    interrupts: usize,
+    terminations: usize,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let signals = Self::default();
+        signal_hook::flag::register(signal_hook::consts::SIGINT, signals.interrupt.clone())?;
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, signals.terminate.clone())?;
+        Ok(signals)
+    }
+
+    /// Counts what came since the last call; passes it on to the command, if there is one.
+    fn poll(&mut self, child: Option<&Started>) {
+        if self.interrupt.swap(false, Ordering::Relaxed) {
+            self.interrupts += 1;
+            // A terminal sends Ctrl-C to the command itself; anyone else's is passed on.
+            if let Some(child) = child.filter(|_| !std::io::stdin().is_terminal()) {
+                child.signal(libc::SIGINT);
+            }
         }
-        .map(|_| seen)
-    };
-    Ok((count(signal_hook::consts::SIGINT)?, count(signal_hook::consts::SIGTERM)?))
+        if self.terminate.swap(false, Ordering::Relaxed) {
+            self.terminations += 1;
+            if let Some(child) = child {
+                child.signal(libc::SIGTERM);
+            }
+        }
+    }
 }
 
 /// Observes live until told to end. `recorder` is made once the session is known.
@@ -52,30 +70,30 @@ pub fn observe(
     }
     let min_wait = u64::try_from(capture.min_wait.as_nanos()).unwrap_or(u64::MAX);
     let options = Options { min_wait, ring_bytes: capture.ring_size, targets };
-    let (interrupts, terminations) = signals()?;
+    let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     let recorder = recorder(live.session())?;
     let outlets = outputs.start(live.session(), Pressure::Drop)?;
-    let aside = Aside::Live(Box::new(Enricher::new()), live.take_verdicts());
+    let aside = Aside::Live(Box::default(), live.take_verdicts());
     let pipeline = Pipeline::new(live.session().clone(), aside, recorder);
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();
     let stop = live.stop_flag();
-    let mut forwarded = (0, 0);
     let mut status = None;
     let keep_going = || {
         if capture.duration.is_some_and(|limit| begun.elapsed() >= limit) {
             return false;
         }
-        let seen = (interrupts.load(Ordering::Relaxed), terminations.load(Ordering::Relaxed));
-        let Some(child) = &mut child else { return seen == (0, 0) };
+        signals.poll(child.as_ref());
+        let Some(child) = &mut child else {
+            return signals.interrupts + signals.terminations == 0;
+        };
         if let Some(ended) = child.try_wait() {
             status = Some(shell_status(ended));
             return false;
         }
-        forward(child, seen, &mut forwarded);
         // A command that ignores one interrupt may; after two, observation ends.
-        seen.0 < 2 && seen.1 < 2
+        signals.interrupts < 2 && signals.terminations < 2
     };
     let mut ended =
         drive(&mut live, pipeline, outlets, keep_going, || stop.store(true, Ordering::Relaxed))?;
@@ -87,17 +105,6 @@ pub fn observe(
         };
     }
     Ok(ended)
-}
-
-/// A terminal sends Ctrl-C to the command itself; anyone else's signal is passed on.
-fn forward(child: &Started, seen: (usize, usize), forwarded: &mut (usize, usize)) {
-    if seen.0 > forwarded.0 && !std::io::stdin().is_terminal() {
-        child.signal(libc::SIGINT);
-    }
-    if seen.1 > forwarded.1 {
-        child.signal(libc::SIGTERM);
-    }
-    *forwarded = seen;
 }
 
 fn start_command(target: &TargetArgs, live: &Live) -> Result<Option<Started>, Error> {

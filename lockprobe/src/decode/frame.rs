@@ -7,20 +7,9 @@ use lockprobe_ebpf::wire::{
 use zerocopy::FromBytes;
 
 use crate::model::{
-    Histogram, LockCounts, LockSeen, Losses, Observation, ProcessEvent, ProcessSeen, Thread,
-    ThreadId, WaitSeen, WakeReason,
+    Histogram, LockCounts, LockSeen, Losses, Malformed, Observation, ProcessEvent, ProcessSeen,
+    Thread, ThreadId, WaitSeen, WakeReason,
 };
-
-/// Why a frame is no observation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// Shorter or longer than a record of its kind.
-    Length,
-    /// No kind of record this version knows.
-    Kind,
-    /// Values that no kernel half writes.
-    Value,
-}
 
 /// Reads a frame. Facts are not read here: they are JSON, which the source knows.
 pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
@@ -102,10 +91,7 @@ fn is_pi(call: u32) -> bool {
 }
 
 fn lock(frame: &[u8]) -> Result<LockSeen, Malformed> {
-    let (record, rest) = LockRecord::ref_from_prefix(frame).map_err(|_| Malformed::Length)?;
-    if !rest.is_empty() {
-        return Err(Malformed::Length);
-    }
+    let record = LockRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
     let stack = record.stack.get(..record.stack_len as usize).ok_or(Malformed::Value)?;
     Ok(LockSeen {
         time: record.header.time_ns,
@@ -154,7 +140,7 @@ fn counters(body: &[u8]) -> Result<Losses, Malformed> {
         .chunks_exact(8)
         .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
         .collect();
-    if values.len() != Counter::COUNT as usize || body.len() % 8 != 0 {
+    if values.len() != Counter::COUNT as usize || !body.len().is_multiple_of(8) {
         return Err(Malformed::Length);
     }
     let get = |counter: Counter| values[counter as usize];
@@ -228,6 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_may_lie_at_any_address() {
+        let mut record = LockRecord::read_from_bytes(&[0u8; size_of::<LockRecord>()]).unwrap();
+        record.header.kind = kind::LOCK;
+        record.header.len = size_of::<LockRecord>() as u32;
+        for shift in 0..8 {
+            let mut bytes = vec![0; shift];
+            bytes.extend_from_slice(record.as_bytes());
+            assert!(decode(&bytes[shift..]).is_ok(), "shifted by {shift}");
+        }
+    }
+
+    #[test]
     fn a_stack_longer_than_its_record_is_refused() {
         let mut record = LockRecord::read_from_bytes(&[0u8; size_of::<LockRecord>()]).unwrap();
         record.header.kind = kind::LOCK;
@@ -235,6 +233,8 @@ mod tests {
         record.stack_len = 1025;
         assert_eq!(decode(record.as_bytes()), Err(Malformed::Value));
         record.stack_len = 1024;
-        assert!(matches!(decode(record.as_bytes()), Ok(Observation::Lock(l)) if l.stack.len() == 1024));
+        assert!(
+            matches!(decode(record.as_bytes()), Ok(Observation::Lock(l)) if l.stack.len() == 1024)
+        );
     }
 }

@@ -5,4 +5,4 @@
 
 mod frame;
 
-pub use frame::{Malformed, decode};
+pub use frame::decode;

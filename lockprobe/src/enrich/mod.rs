@@ -1,13 +1,47 @@
-//! Placeholder: the room is being furnished.
-use crate::model::*;
-/// x
-pub struct Enricher;
-#[allow(missing_docs)]
-impl Enricher {
-    pub fn new() -> Self { Self }
-    pub fn lock(&mut self, _: &LockSeen) -> Vec<Fact> { vec![] }
-    pub fn waiting(&mut self, _: &WaitSeen) -> Vec<Fact> { vec![] }
-    pub fn process(&mut self, pid: u32, image: u32) -> ProcessFact { ProcessFact { pid, image, ..Default::default() } }
-    pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact { ThreadFact { pid, ns_tid, tid: ns_tid, name: String::new() } }
-    pub fn forget(&mut self, _: u32) {}
-}
+//! What the kernel half cannot know: call sites, names of locks, processes and threads.
+//!
+//! A thread asleep in a futex call says nothing about what it waits for. Its stack does: the
+//! functions it came through, found with the binary's unwind tables and symbols, tell a mutex from
+//! a condition variable. Binaries are read piecemeal (a few hundred bytes a frame) and never
+//! mapped or run; only what was learnt is kept.
+//!
+//! In: `LockSeen` and `WaitSeen`, `/proc`, binaries, memory of other processes. Out: facts.
+//! Never: another room than `model`; a trust in what a target's files and memory say: every size
+//! is bounded, what makes no sense is `Unknown`, never a guess.
+//!
+//! | file | does |
+//! |---|---|
+//! | `enricher` | the front: facts about locks, processes, threads |
+//! | `meaning` | the rules: from the functions of a stack to a verdict (pure) |
+//! | `names` | what a function's name says (pure) |
+//! | `atlas` | a stack as a list of functions, an address as a name |
+//! | `unwind` | one frame further up (pure) |
+//! | `maps` | where a process has mapped which file |
+//! | `binary` | what is known of one binary |
+//! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
+//! | `source` | source line of an address |
+//! | `process`, `thread` | who a process and a thread are |
+//! | `memory` | memory of other processes (the only `unsafe`) |
+//! | `cache` | a map that forgets |
+
+mod aliases;
+mod atlas;
+mod binary;
+mod cache;
+mod cfi;
+
+mod elf;
+mod enricher;
+mod maps;
+mod meaning;
+mod memory;
+mod names;
+mod process;
+mod source;
+mod thread;
+mod unwind;
+
+pub use enricher::Enricher;
+
+#[cfg(test)]
+mod tests;

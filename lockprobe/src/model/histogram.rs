@@ -57,7 +57,8 @@ impl Histogram {
             let here = count as f64;
             if here > 0.0 && seen + here >= rank {
                 let inside = (rank - seen) / here;
-                let exponent = f64::from(MIN_EXPONENT) + (i as f64 + inside) / f64::from(1 << SCALE);
+                let exponent =
+                    f64::from(MIN_EXPONENT) + (i as f64 + inside) / f64::from(1 << SCALE);
                 return Some((exponent.exp2() as u64).min(longest.max(1)));
             }
             seen += here;

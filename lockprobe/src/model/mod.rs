@@ -21,7 +21,9 @@ pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, Threa
 pub use finding::{Deadlock, Edge, Finding};
 pub use histogram::Histogram;
 pub use lock::{LockDescription, LockId, LockKind, Mode};
-pub use observation::{LockSeen, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason};
+pub use observation::{
+    LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
+};
 pub use record::{LockSummary, Record, Summary};
 pub use session::Session;
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};

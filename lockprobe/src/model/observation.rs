@@ -34,6 +34,17 @@ pub enum Observation {
     Fact(Fact),
 }
 
+/// Why a frame of the source is no observation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Shorter or longer than a record of its kind.
+    Length,
+    /// No kind of record this version knows.
+    Kind,
+    /// Values that no kernel half writes.
+    Value,
+}
+
 /// What ended a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WakeReason {

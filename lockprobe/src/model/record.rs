@@ -1,6 +1,9 @@
 //! What leaves the pipeline: one record a line, a span or a log entry.
 
-use super::{AcquireSpan, Finding, HoldSpan, Holder, LockCounts, LockDescription, Losses, ProcessFact};
+use super::{
+    AcquireSpan, Finding, HoldSpan, Holder, LockCounts, LockDescription, Losses, Precision,
+    ProcessFact,
+};
 use std::sync::Arc;
 
 /// One record for the sinks.
@@ -31,8 +34,8 @@ pub struct LockSummary {
     pub counts: LockCounts,
     /// Whom most of the recorded waits were for, and how many of them.
     pub top_holder: Option<(Holder, u64)>,
-    /// Longest exact hold, nanoseconds.
-    pub longest_hold: Option<u64>,
+    /// Longest hold that is known to have lasted so long, nanoseconds, and whether exactly.
+    pub longest_hold: Option<(u64, Precision)>,
     /// Waits that ended without the lock.
     pub abandoned: u64,
     /// Threads waiting when observation ended.

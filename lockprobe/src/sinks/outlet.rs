@@ -42,11 +42,12 @@ impl Outlet {
         let name = sink.name();
         let failed = Arc::new(AtomicBool::new(false));
         let flag = failed.clone();
-        let thread = std::thread::Builder::new().name(format!("lockprobe-{name}")).spawn(move || {
-            let ended = run(sink, &records);
-            flag.store(ended.0.is_err(), Ordering::Relaxed);
-            ended
-        })?;
+        let thread =
+            std::thread::Builder::new().name(format!("lockprobe-{name}")).spawn(move || {
+                let ended = run(sink, &records);
+                flag.store(ended.0.is_err(), Ordering::Relaxed);
+                ended
+            })?;
         Ok(Self { name, sender: Some(sender), thread: Some(thread), failed, pressure, dropped: 0 })
     }
 

@@ -90,13 +90,18 @@ fn other_processes() -> Check {
 }
 
 fn capture() -> Check {
-    let options = Options { min_wait: 1_000_000, ring_bytes: 1 << 20, targets: Targets::everything() };
+    let options =
+        Options { min_wait: 1_000_000, ring_bytes: 1 << 20, targets: Targets::everything() };
     let begun = std::time::Instant::now();
     match Live::start(&options) {
         Ok(live) => {
             let took = begun.elapsed().as_millis();
             drop(live);
-            check("live capture", true, format!("loaded, attached and detached; ready in {took} ms"))
+            check(
+                "live capture",
+                true,
+                format!("loaded, attached and detached; ready in {took} ms"),
+            )
         }
         Err(error) => check("live capture", false, error.to_string()),
     }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{CallSite, Fact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact, ThreadFact};
+use crate::model::{
+    CallSite, Fact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact, ThreadFact,
+};
 
 /// One fact as a JSON object.
 pub fn to_json(fact: &Fact) -> Value {
@@ -112,9 +114,9 @@ fn shared_from_json(value: &Value) -> Option<(u64, u64, u64)> {
 }
 
 fn call_site_from_json(value: &Value) -> Option<CallSite> {
-    let source = value["source"].as_array().and_then(|parts| {
-        Some((text(parts.first()?)?, number(parts.get(1)?)?))
-    });
+    let source = value["source"]
+        .as_array()
+        .and_then(|parts| Some((text(parts.first()?)?, number(parts.get(1)?)?)));
     Some(CallSite {
         function: text(&value["function"])?,
         source,
@@ -168,7 +170,9 @@ mod tests {
 
     #[test]
     fn hostile_json_is_no_fact() {
-        for json in ["", "{}", "[1]", r#"{"fact":"site","pid":-1}"#, r#"{"fact":"lock","pid":1e99}"#] {
+        for json in
+            ["", "{}", "[1]", r#"{"fact":"site","pid":-1}"#, r#"{"fact":"lock","pid":1e99}"#]
+        {
             assert_eq!(from_json(json.as_bytes()), None, "{json}");
         }
     }

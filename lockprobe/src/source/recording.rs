@@ -105,9 +105,8 @@ impl Recording {
     /// Opens a file and reads its header.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let file = File::open(path).map_err(|e| {
-            Error::Recording(format!("the recording {name} cannot be opened: {e}"))
-        })?;
+        let file = File::open(path)
+            .map_err(|e| Error::Recording(format!("the recording {name} cannot be opened: {e}")))?;
         Self::read(name, Box::new(file))
     }
 

@@ -29,10 +29,14 @@ pub enum Span {
     Hold(HoldSpan),
 }
 
+/// A wait that goes on is told of several times in this, however many there are; nanoseconds.
+const LOST_AFTER: u64 = 30_000_000_000;
+
 /// Builds spans; owns the table.
 #[derive(Default)]
 pub struct Tracker {
     table: LockTable,
+    expired: u64,
 }
 
 impl Tracker {
@@ -70,6 +74,16 @@ impl Tracker {
             }
             What::Gone => self.table.gone(id),
         }
+    }
+
+    /// Forgets waits that have not been seen to go on for long: the record of their end was lost.
+    pub fn expire(&mut self, now: u64) {
+        self.expired += self.table.expire(now.saturating_sub(LOST_AFTER));
+    }
+
+    /// Waits whose end was never told.
+    pub fn expired(&self) -> u64 {
+        self.expired
     }
 
     /// Ends the attempts that were still waiting when observation ended.

@@ -102,6 +102,14 @@ impl LockTable {
         Some(ongoing)
     }
 
+    /// Ends the waits last seen before a moment; how many there were.
+    pub(super) fn expire(&mut self, before: u64) -> u64 {
+        let lost = self.waiting.values().filter(|w| w.confirmed < before && w.since < before);
+        let lost: Vec<ThreadId> = lost.map(|w| w.thread.id).collect();
+        lost.iter().for_each(|id| drop(self.end(*id)));
+        lost.len() as u64
+    }
+
     pub(super) fn gone(&mut self, id: ThreadId) {
         self.end(id);
     }

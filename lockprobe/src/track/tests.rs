@@ -143,6 +143,15 @@ fn what_still_waits_at_the_end_says_so() {
 }
 
 #[test]
+fn a_wait_whose_end_was_lost_is_forgotten_and_counted() {
+    let (mut tracker, _) = tell(vec![wants(10, 2, 7, 1), (20, 7, 2, What::StillWaiting)]);
+    tracker.expire(20 + LOST_AFTER);
+    assert_eq!((tracker.table().waiting_count(), tracker.expired()), (1, 0));
+    tracker.expire(21 + LOST_AFTER);
+    assert_eq!((tracker.table().waiting_count(), tracker.expired()), (0, 1));
+}
+
+#[test]
 fn two_threads_in_opposite_order_are_a_circle() {
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), wants(12, 2, 8, 1), wants(13, 3, 8, 1)]);
     let ids = |tids: &[u32]| tids.iter().map(|&tid| ThreadId { pid: 1, tid }).collect::<Vec<_>>();

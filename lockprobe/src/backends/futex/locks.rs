@@ -60,7 +60,7 @@ impl Locks {
     /// description is made here so that later look-ups need no change.
     pub fn see(&mut self, wait: &WaitSeen) {
         let class = self.class(wait);
-        let image = self.images.get(&wait.thread.id.pid).copied().unwrap_or(0);
+        let image = self.image(wait.thread.id.pid);
         let known = self.address(wait.thread.id.pid, wait.address);
         let released = matches!(wait.reason, WakeReason::Release);
         if wait.value == CONTENDED && (released || wait.ran == 0) {
@@ -122,6 +122,15 @@ impl Locks {
         self.class(wait) == SiteClass::Idle
     }
 
+    /// The kind of lock a wait is for; `None` when it is for none, or nothing tells.
+    pub fn kind(&self, wait: &WaitSeen) -> Option<LockKind> {
+        match self.class(wait) {
+            SiteClass::Lock(kind) => Some(kind),
+            _ if wait.priority_inheritance => Some(LockKind::PriorityInheritance),
+            _ => self.describe(wait).map(|lock| lock.kind),
+        }
+    }
+
     /// The lock of a wait that [`Locks::see`] has seen; `None` when it is none.
     pub fn describe(&self, wait: &WaitSeen) -> Option<Arc<LockDescription>> {
         if self.is_idle(wait) {
@@ -138,7 +147,7 @@ impl Locks {
             return Some(lock.clone());
         }
         let Some(SiteClass::Lock(kind)) = self.site_at(pid, site.0, site.1) else { return None };
-        let image = self.images.get(&pid).copied().unwrap_or(0);
+        let image = self.image(pid);
         let fact = known.and_then(|k| k.fact.as_ref());
         let id = match fact.and_then(|f| f.shared) {
             Some((device, inode, offset)) => LockId::Shared { device, inode, offset },
@@ -147,6 +156,11 @@ impl Locks {
         let name = name(address, id, fact);
         let call_site = fact.and_then(|f| f.call_site.clone());
         Some(Arc::new(LockDescription { id, kind, name, confirmed: true, call_site }))
+    }
+
+    /// How many programs a process had run before its present one.
+    pub fn image(&self, pid: u32) -> u32 {
+        self.images.get(&pid).copied().unwrap_or(0)
     }
 
     /// A process begins, or runs a new program: whatever was known under its id is void. What is

@@ -14,7 +14,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use attempts::Attempts;
+use attempts::{Attempt, Attempts};
 use locks::Locks;
 use people::People;
 
@@ -71,8 +71,7 @@ impl Futex {
         if !self.locks.knows(wait) {
             return Some(Want::Site);
         }
-        let kind = self.locks.describe(wait)?.kind;
-        let owner = owner_word(kind, wait.first_owner, wait)?;
+        let owner = owner_word(self.locks.kind(wait)?, wait.first_owner, wait)?;
         let pid = wait.thread.id.pid;
         (!self.people.knows(pid, owner)).then_some(Want::Thread { pid, ns_tid: owner })
     }
@@ -98,8 +97,18 @@ impl Futex {
     }
 
     /// The lock at an address, for its counts; `None` when it is no lock.
-    pub fn lock_at(&self, pid: u32, address: u64, site: (u64, u64)) -> Option<Arc<LockDescription>> {
+    pub fn lock_at(
+        &self,
+        pid: u32,
+        address: u64,
+        site: (u64, u64),
+    ) -> Option<Arc<LockDescription>> {
         self.locks.at(pid, address, site)
+    }
+
+    /// How many programs a process had run before its present one.
+    pub fn image(&self, pid: u32) -> u32 {
+        self.locks.image(pid)
     }
 
     /// What could not be made sense of so far.
@@ -122,15 +131,15 @@ impl Futex {
             ProcessEvent::Fork(_) => self.locks.renew(id.pid),
             ProcessEvent::Exec | ProcessEvent::Exit => {
                 let ended = self.attempts.end_process(id.pid);
-                ended.into_iter().for_each(|wait| self.gone(&wait, seen.time, out));
+                ended.into_iter().for_each(|attempt| self.gone(&attempt, seen.time, out));
                 self.people.forget(id.pid);
                 if seen.event == ProcessEvent::Exec {
                     self.locks.renew(id.pid);
                 }
             }
             ProcessEvent::ThreadExit => {
-                if let Some(wait) = self.attempts.end_thread(id) {
-                    self.gone(&wait, seen.time, out);
+                if let Some(attempt) = self.attempts.end_thread(id) {
+                    self.gone(&attempt, seen.time, out);
                 }
                 self.people.forget_thread(&seen.thread);
             }
@@ -138,14 +147,15 @@ impl Futex {
     }
 
     /// A thread that ended: woken by nothing but its end, it never got the lock.
-    fn gone(&mut self, wait: &WaitSeen, time: u64, out: &mut Vec<LockEvent>) {
+    fn gone(&mut self, attempt: &Attempt, time: u64, out: &mut Vec<LockEvent>) {
+        let wait = &attempt.wait;
         let killed = wait.ran == 0 || matches!(wait.reason, WakeReason::Signal | WakeReason::Exit);
         if !killed {
-            return self.ended(wait, out);
+            return self.ended(attempt, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
         let thread = wait.thread;
-        self.contended(wait, &lock, out);
+        self.contended(attempt, &lock, out);
         let what = What::Abandoned { error: "thread_exit", sleeps: wait.sleeps };
         out.push(LockEvent { time, lock: lock.clone(), thread, what });
         out.push(LockEvent { time, lock, thread, what: What::Gone });
@@ -158,7 +168,7 @@ impl Futex {
         }
         self.locks.see(wait);
         // An earlier attempt of this thread is over: it is at another one.
-        if let Some(earlier) = self.attempts.ran(wait) {
+        if let Some(earlier) = self.attempts.ran(self.attempt(wait)) {
             self.ended(&earlier, out);
         }
     }
@@ -166,7 +176,7 @@ impl Futex {
     fn waiting(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
         self.people.meet(&wait.thread);
         self.locks.see(wait);
-        if let Some(earlier) = self.attempts.asleep(wait) {
+        if let Some(earlier) = self.attempts.asleep(self.attempt(wait)) {
             self.ended(&earlier, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
@@ -181,13 +191,18 @@ impl Futex {
             thread: wait.thread,
             what: contended,
         });
-        out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what: What::StillWaiting });
+        out.push(LockEvent {
+            time: wait.time,
+            lock,
+            thread: wait.thread,
+            what: What::StillWaiting,
+        });
     }
 
     /// Everything that ran again before this time and did not go back to sleep has decided.
     fn settle(&mut self, before: u64, out: &mut Vec<LockEvent>) {
-        for wait in self.attempts.settled(before) {
-            self.ended(&wait, out);
+        for attempt in self.attempts.settled(before) {
+            self.ended(&attempt, out);
         }
     }
 
@@ -202,10 +217,17 @@ impl Futex {
         lock
     }
 
-    fn contended(&self, wait: &WaitSeen, lock: &Arc<LockDescription>, out: &mut Vec<LockEvent>) {
-        let owner = owner_word(lock.kind, wait.first_owner, wait);
-        let holder = match owner {
-            Some(owner) => Some(self.people.holder(wait.thread.id.pid, owner)),
+    /// The wait with the holder its lock's memory names now, while that can be looked up.
+    fn attempt(&self, wait: &WaitSeen) -> Attempt {
+        let owner = self.locks.kind(wait).and_then(|kind| owner_word(kind, wait.first_owner, wait));
+        let holder = owner.map(|owner| self.people.holder(wait.thread.id.pid, owner));
+        Attempt { wait: wait.clone(), holder }
+    }
+
+    fn contended(&self, attempt: &Attempt, lock: &Arc<LockDescription>, out: &mut Vec<LockEvent>) {
+        let wait = &attempt.wait;
+        let holder = match &attempt.holder {
+            Some(holder) => Some(holder.clone()),
             // Whoever let it go had it when the sleep began, unless it changed hands since, which
             // would have woken a sleeper and been noted.
             None if wait.sleeps == 1 && wait.released_before <= wait.slept => self.waker(wait),
@@ -221,9 +243,10 @@ impl Futex {
     }
 
     /// An attempt is over: what came of it.
-    fn ended(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
+    fn ended(&mut self, attempt: &Attempt, out: &mut Vec<LockEvent>) {
+        let wait = &attempt.wait;
         let Some(lock) = self.lock_of(wait) else { return };
-        self.contended(wait, &lock, out);
+        self.contended(attempt, &lock, out);
         if let Some(waker) = &wait.waker {
             // Let go when it woke this thread; held at least since this thread slept.
             let not_before = wait.released_before;
@@ -262,4 +285,3 @@ fn owner_word(kind: LockKind, word: Option<u32>, wait: &WaitSeen) -> Option<u32>
     // Zero between locking and noting the owner; a word no thread id fits in is no owner.
     (owner != 0 && owner < 1 << 22).then_some(owner)
 }
-

@@ -1,1 +1,1 @@
-
+//! Stories: what the kernel half saw, and what it meant.

@@ -69,9 +69,8 @@ fn run(scenario: Scenario) -> anyhow::Result<(Truth, Ended)> {
         Ok(None)
     };
     let observed = observe(&target, &capture, console, begin);
-    if observed.is_err() {
-        let _ = child.kill();
-    }
+    // Usually it has ended; one that hangs, or was not observed to its end, must not outlive us.
+    let _ = child.kill();
     let mut printed = String::new();
     if let Some(mut pipe) = child.stdout.take() {
         pipe.read_to_string(&mut printed)?;

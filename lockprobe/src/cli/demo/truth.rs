@@ -59,7 +59,14 @@ pub fn compare(out: &mut dyn Write, truth: &Truth, ended: &Ended) -> std::io::Re
     let name = truth.holder.as_ref().map(|(tid, name)| format!("{name}/{tid}"));
     row(out, "truth", truth.waits.len() as u64, total, longest, name.as_deref())?;
     let seen = Seen::of(ended);
-    row(out, "lockprobe", seen.waits, seen.total, seen.longest, seen.holder.as_deref())?;
+    row(
+        out,
+        "lockprobe",
+        seen.waits,
+        seen.total,
+        seen.longest,
+        seen.holder.as_deref().filter(|_| name.is_some()),
+    )?;
     let near = |a: u64, b: u64| (a as f64 - b as f64).abs() <= a.max(b) as f64 * TOLERANCE;
     let mut agree = near(truth.waits.len() as u64, seen.waits)
         && near(total, seen.total)
@@ -132,11 +139,8 @@ mod tests {
 
     #[test]
     fn the_truth_survives_the_pipe() {
-        let truth = Truth {
-            waits: vec![1, 2],
-            holder: Some((7, "slow".into())),
-            deadlocked: vec![3, 4],
-        };
+        let truth =
+            Truth { waits: vec![1, 2], holder: Some((7, "slow".into())), deadlocked: vec![3, 4] };
         assert_eq!(Truth::from_json(&truth.to_json().to_string()), Some(truth));
         assert_eq!(Truth::from_json("Segmentation fault"), None);
     }

@@ -15,11 +15,11 @@ static ACCOUNT_A: PosixMutex = PosixMutex::new();
 static ACCOUNT_B: PosixMutex = PosixMutex::new();
 static FAIR_LOCK: Mutex<u64> = Mutex::new(0);
 
-const CONVOY_ROUNDS: usize = 5;
-const CONVOY_WAITERS: usize = 6;
+const CONVOY_ROUNDS: usize = 3;
+const CONVOY_WAITERS: usize = 5;
 const FAIR_PROCESSES: usize = 2;
 const FAIR_THREADS: usize = 3;
-const FAIR_ROUNDS: usize = 15;
+const FAIR_ROUNDS: usize = 4;
 /// Set for the processes that a workload starts as parts of itself.
 const PART: &str = "LOCKPROBE_DEMO_PART";
 
@@ -71,9 +71,10 @@ fn timed<T>(waits: &mut Vec<u64>, call: impl FnOnce() -> T) -> T {
 
 fn convoy() -> anyhow::Result<Truth> {
     let start = Arc::new(Barrier::new(CONVOY_WAITERS + 1));
+    let done = Arc::new(Barrier::new(CONVOY_WAITERS + 1));
     let mut threads = Vec::new();
     for i in 0..CONVOY_WAITERS {
-        let start = start.clone();
+        let (start, done) = (start.clone(), done.clone());
         threads.push(thread(&format!("waiter-{i}"), move || {
             let mut waits = Vec::new();
             for _ in 0..CONVOY_ROUNDS {
@@ -81,6 +82,7 @@ fn convoy() -> anyhow::Result<Truth> {
                 sleep(Duration::from_millis(5));
                 timed(&mut waits, || CONVOY_LOCK.lock());
                 CONVOY_LOCK.unlock();
+                done.wait();
             }
             waits
         })?);
@@ -91,6 +93,7 @@ fn convoy() -> anyhow::Result<Truth> {
             start.wait();
             sleep(Duration::from_millis(40));
             CONVOY_LOCK.unlock();
+            done.wait();
         }
         thread_id()
     })?;
@@ -105,7 +108,8 @@ fn convoy() -> anyhow::Result<Truth> {
 fn deadlock() -> anyhow::Result<Truth> {
     let both = Arc::new(Barrier::new(2));
     let (ids, told) = std::sync::mpsc::channel();
-    let orders = [("transfer-a-b", &ACCOUNT_A, &ACCOUNT_B), ("transfer-b-a", &ACCOUNT_B, &ACCOUNT_A)];
+    let orders =
+        [("transfer-a-b", &ACCOUNT_A, &ACCOUNT_B), ("transfer-b-a", &ACCOUNT_B, &ACCOUNT_A)];
     for (name, first, second) in orders {
         let (both, ids) = (both.clone(), ids.clone());
         thread(name, move || {

@@ -35,6 +35,16 @@ fn fit(text: &str, width: usize) -> String {
     cut
 }
 
+/// The same for names: paths tell most at their end, everything else at its beginning.
+fn fit_end(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width || !text.contains("::") {
+        return fit(text, width);
+    }
+    let tail: String = text.chars().skip(length - (width - 1)).collect();
+    format!("…{tail}")
+}
+
 /// What is known of the holder, in words that say how certain it is.
 fn held_by(holder: Option<&Holder>) -> String {
     match holder {
@@ -79,7 +89,7 @@ impl Console {
         let time = self.since_start(span.end);
         let process = fit(&self.process(span.thread.id.pid), 20);
         let thread = fit(&thread_label(&span.thread.name(), span.thread.id), 21);
-        let lock = fit(&span.lock.name, 39);
+        let lock = fit_end(&span.lock.name, 39);
         let remark = match (span.outcome, span.error) {
             (Outcome::Acquired, _) => String::new(),
             (Outcome::Abandoned, error) => format!("  gave up: {}", error.unwrap_or("unknown")),

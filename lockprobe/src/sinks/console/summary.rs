@@ -2,8 +2,8 @@
 
 use anstyle::Style;
 
-use super::{Console, duration, fit, held_by};
-use crate::model::{LockSummary, Losses, Summary};
+use super::{Console, duration, fit, fit_end, held_by};
+use crate::model::{LockSummary, Losses, Precision, Summary};
 
 /// Most locks shown; the rest are counted in one line.
 const ROWS: usize = 25;
@@ -50,8 +50,9 @@ impl Console {
         if let Some((_, n)) = &row.top_holder {
             remarks.push(format!("{n}x"));
         }
-        if let Some(hold) = row.longest_hold {
-            remarks.push(format!("longest exact hold {}", duration(hold)));
+        if let Some((hold, precision)) = row.longest_hold {
+            let bound = if precision == Precision::Exact { "" } else { "at least " };
+            remarks.push(format!("longest hold {bound}{}", duration(hold)));
         }
         if row.abandoned > 0 {
             remarks.push(format!("{} gave up", row.abandoned));
@@ -59,8 +60,11 @@ impl Console {
         if row.still_waiting > 0 {
             remarks.push(format!("{} still waiting", row.still_waiting));
         }
-        let process =
-            if row.service.is_empty() { format!("[{}]", row.pid) } else { format!("{}[{}]", row.service, row.pid) };
+        let process = if row.service.is_empty() {
+            format!("[{}]", row.pid)
+        } else {
+            format!("{}[{}]", row.service, row.pid)
+        };
         let holder = row.top_holder.as_ref().map(|(holder, _)| holder);
         writeln!(
             self.out,
@@ -71,20 +75,26 @@ impl Console {
             quantile(0.95),
             quantile(0.99),
             duration(counts.longest),
-            fit(&row.lock.name, 39),
+            fit_end(&row.lock.name, 39),
             fit(&process, 20),
             if holder.is_some() { held_by(holder) } else { "-".to_owned() },
             if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) },
         )
     }
 
+    /// Zeros are shown too: that nothing was lost is a statement.
     fn losses(&mut self, losses: &Losses) -> std::io::Result<()> {
         let total = losses.total_dropped();
-        let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-        let dropped = list(&mut losses.dropped.iter().map(|(s, c, n)| format!("{s} {c} {n}")));
-        let skipped = list(&mut losses.skipped.iter().map(|(c, n)| format!("{c} {n}")));
-        let verdict = if total == 0 { "nothing" } else { "INCOMPLETE" };
-        writeln!(self.out, "Lost: {verdict} ({dropped}).")?;
-        writeln!(self.out, "Left out by choice: {skipped}.")
+        let lost = if total == 0 { "nothing".to_owned() } else { format!("{total} RECORDS") };
+        writeln!(self.out, "Lost: {lost}.")?;
+        let mut stages: Vec<&str> = losses.dropped.iter().map(|(stage, _, _)| *stage).collect();
+        stages.dedup();
+        for stage in stages {
+            let causes = losses.dropped.iter().filter(|(s, _, _)| *s == stage);
+            let causes: Vec<String> = causes.map(|(_, c, n)| format!("{c} {n}")).collect();
+            writeln!(self.out, "  {stage:<8} {}", causes.join(", "))?;
+        }
+        let skipped: Vec<String> = losses.skipped.iter().map(|(c, n)| format!("{c} {n}")).collect();
+        writeln!(self.out, "Left out by choice: {}.", skipped.join(", "))
     }
 }

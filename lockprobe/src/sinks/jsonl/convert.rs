@@ -222,7 +222,8 @@ fn lock_summary(s: &LockSummary) -> Value {
     put(&mut o, "wait_max", seconds(s.counts.longest));
     put(&mut o, "abandoned", s.abandoned);
     put(&mut o, "still_waiting", s.still_waiting);
-    if let Some(longest) = s.longest_hold {
+    if let Some((longest, precision)) = s.longest_hold {
+        put(&mut o, LOCK_HOLD_PRECISION, precision_name(precision));
         put(&mut o, "hold_max", seconds(longest));
     }
     if let Some((top, count)) = &s.top_holder {
@@ -233,11 +234,13 @@ fn lock_summary(s: &LockSummary) -> Value {
 }
 
 fn losses(o: &mut Object, losses: &Losses) {
-    let dropped = losses.dropped.iter().map(|(stage, cause, count)| {
-        json!({ "stage": stage, "cause": cause, "count": count })
-    });
+    let dropped = losses
+        .dropped
+        .iter()
+        .map(|(stage, cause, count)| json!({ "stage": stage, "cause": cause, "count": count }));
     put(o, "dropped", dropped.collect::<Vec<Value>>());
-    let skipped = losses.skipped.iter().map(|(cause, count)| json!({ "cause": cause, "count": count }));
+    let skipped =
+        losses.skipped.iter().map(|(cause, count)| json!({ "cause": cause, "count": count }));
     put(o, "skipped", skipped.collect::<Vec<Value>>());
     put(o, "emitted", losses.emitted);
     put(o, "waits", losses.waits);

@@ -17,15 +17,21 @@ pub fn schema() -> Value {
 
 /// Type and meaning of one key.
 fn property(key: &str) -> Value {
-    let meaning = names::ALL.iter().find(|(name, _)| *name == key).map(|(_, meaning)| meaning.trim());
+    let meaning =
+        names::ALL.iter().find(|(name, _)| *name == key).map(|(_, meaning)| meaning.trim());
     let mut value = match key {
         LOCK_WAIT_DURATION | LOCK_HOLD_DURATION | LOCK_WAKE_DELAY => {
             json!({ "type": "number", "minimum": 0 })
         }
         LOCK_WAIT_START_ESTIMATED => json!({ "const": true }),
         LOCK_QUEUE_DEPTH | LOCK_ATTEMPT_COUNT => json!({ "type": "integer", "minimum": 1 }),
-        LOCK_WAITERS | PROCESS_PID | THREAD_ID | LOCK_HOLDER_PID | LOCK_HOLDER_TID
-        | LOCK_HANDED_OVER_BY_TID | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
+        LOCK_WAITERS
+        | PROCESS_PID
+        | THREAD_ID
+        | LOCK_HOLDER_PID
+        | LOCK_HOLDER_TID
+        | LOCK_HANDED_OVER_BY_TID
+        | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
         LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
         LOCK_MODE => json!({ "enum": ["exclusive", "unknown"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
@@ -168,7 +174,7 @@ fn process() -> Value {
 
 fn summary() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
-    let optional = [&CODE[..], &HOLDER].concat();
+    let optional = [&CODE[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
     let mut lock = object(
         None,
         &required,

@@ -20,12 +20,14 @@ const TRACEPOINTS: [(&str, &str); 5] = [
 const ITERATOR: &str = "already_waiting";
 
 fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoint, Error> {
-    let missing = || Error::Failed(format!("the eBPF object has no program {name}; rebuild lockprobe"));
+    let missing =
+        || Error::Failed(format!("the eBPF object has no program {name}; rebuild lockprobe"));
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
 fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, Error> {
-    let missing = || Error::Failed("the eBPF object has no task iterator; rebuild lockprobe".into());
+    let missing =
+        || Error::Failed("the eBPF object has no task iterator; rebuild lockprobe".into());
     ebpf.program_mut(ITERATOR).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 

@@ -87,11 +87,11 @@ fn read_members(
 /// Bytes behind the 12 every type has, by kind.
 fn extra_size(kind: u32, count: usize) -> Option<usize> {
     Some(match kind {
-        1 | 14 | 17 => 4,                  // INT, VAR, DECL_TAG
-        3 => 12,                           // ARRAY
-        4 | 5 | 15 | 19 => 12 * count,     // STRUCT, UNION, DATASEC, ENUM64
-        6 | 13 => 8 * count,               // ENUM, FUNC_PROTO
-        2 | 7..=12 | 16 | 18 => 0,         // PTR, FWD .. FUNC, FLOAT, TYPE_TAG
+        1 | 14 | 17 => 4,              // INT, VAR, DECL_TAG
+        3 => 12,                       // ARRAY
+        4 | 5 | 15 | 19 => 12 * count, // STRUCT, UNION, DATASEC, ENUM64
+        6 | 13 => 8 * count,           // ENUM, FUNC_PROTO
+        2 | 7..=12 | 16 | 18 => 0,     // PTR, FWD .. FUNC, FLOAT, TYPE_TAG
         _ => return None,
     })
 }

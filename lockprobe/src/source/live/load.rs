@@ -9,8 +9,7 @@ use crate::model::Session;
 use crate::source::Error;
 
 /// The object `cargo xtask build` made; empty when lockprobe was built without one.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lockprobe.bpf.o"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lockprobe.bpf.o"));
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -77,8 +76,9 @@ pub fn load(options: &Options, only_targets: bool) -> Result<Ebpf, Error> {
     })?;
     raise_limits();
     let constants = constants(&blob, options, only_targets, version)?;
-    let btf = Btf::parse(&blob, Default::default())
-        .map_err(|e| Error::Unsupported(format!("the kernel's type information is damaged: {e}")))?;
+    let btf = Btf::parse(&blob, Default::default()).map_err(|e| {
+        Error::Unsupported(format!("the kernel's type information is damaged: {e}"))
+    })?;
     drop(blob);
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).map_max_entries("RING", options.ring_bytes);

@@ -83,7 +83,8 @@ impl Live {
         let (sender, batches) = sync_channel(BATCHES);
         let (add_target, new_targets) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let reader = reader::Reader::new(attached, tables, options, sender, stop.clone(), new_targets);
+        let reader =
+            reader::Reader::new(attached, tables, options, sender, stop.clone(), new_targets);
         let reader = std::thread::Builder::new()
             .name("lockprobe-ring".into())
             .spawn(move || reader.run(&pids))

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
 use aya::Ebpf;
-use lockprobe_ebpf::wire::{Header, LockKey, ProcessRecord, kind, process_event};
+use lockprobe_ebpf::wire::{Header, LockKey, LockStats, ProcessRecord, kind, process_event};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::load::monotonic;
@@ -148,7 +148,8 @@ impl Reader {
                 self.alive.insert(pid);
             }
             process_event::EXEC => {
-                self.harvest(record.header.time_ns, before, |key| key.tgid == pid);
+                let exec = record.header.time_ns;
+                self.harvest(exec, before, |key, stats| key.tgid == pid && stats.opened_ns < exec);
                 if self.targets.matches(pid) {
                     let _ = self.tables.targets.insert(pid, 1, 0);
                 }
@@ -172,17 +173,25 @@ impl Reader {
         }
         if !self.gone.is_empty() {
             let gone = std::mem::take(&mut self.gone);
-            self.harvest(now, batch, |key| gone.contains(&key.tgid));
+            self.harvest(now, batch, |key, _| gone.contains(&key.tgid));
         }
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (LOOK_EVERY).max(took * 100);
     }
 
     /// Moves counts from the kernel's table into the batch.
-    fn harvest(&mut self, now: u64, batch: &mut Batch, wanted: impl Fn(&LockKey) -> bool) {
-        let keys: Vec<_> = self.tables.locks.keys().flatten().filter(|k| wanted(&k.0)).collect();
+    fn harvest(
+        &mut self,
+        now: u64,
+        batch: &mut Batch,
+        wanted: impl Fn(&LockKey, &LockStats) -> bool,
+    ) {
+        let keys: Vec<_> = self.tables.locks.keys().flatten().collect();
         for key in keys {
             let Ok(stats) = self.tables.locks.get(&key, 0) else { continue };
+            if !wanted(&key.0, &stats.0) {
+                continue;
+            }
             if key.0 != LockKey::default() {
                 let _ = self.tables.locks.remove(&key);
             }
@@ -202,7 +211,7 @@ impl Reader {
         drop(self.ebpf.take());
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;
-        self.harvest(now, &mut batch, |_| true);
+        self.harvest(now, &mut batch, |_, _| true);
         let counters = self.tables.counters();
         batch.push_parts(kind::COUNTERS, now, &[counters.as_bytes()]);
         batch.push_tick(now);

@@ -13,7 +13,7 @@ pub struct Synthetic {
 
 impl Synthetic {
     /// Records one run of the program makes.
-    pub const BATCH: u64 = 32;
+    pub const BATCH: u64 = 256;
 
     /// Loads the program and keeps the object alive.
     pub fn prepare(mut ebpf: Ebpf) -> Result<Self, Error> {

@@ -56,8 +56,9 @@ impl Verdicts {
 }
 
 fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
-    ebpf.take_map(name)
-        .ok_or_else(|| Error::Failed(format!("the eBPF object has no map {name}; rebuild lockprobe")))
+    ebpf.take_map(name).ok_or_else(|| {
+        Error::Failed(format!("the eBPF object has no map {name}; rebuild lockprobe"))
+    })
 }
 
 fn wrong(name: &'static str) -> impl Fn(aya::maps::MapError) -> Error {
@@ -92,4 +93,3 @@ impl ReaderTables {
             .collect()
     }
 }
-

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use lockprobe_ebpf::wire::{Thread, Wait, WaitRecord, kind, state, wait_flag};
 use lockprobe_ebpf::wire::Header;
+use lockprobe_ebpf::wire::{Thread, Wait, WaitRecord, kind, state, wait_flag};
 
 use super::tables::ReaderTables;
 
@@ -78,7 +78,8 @@ fn sleeps_on(tgid: u32, tid: u32, lock: u64) -> bool {
     let line = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).unwrap_or_default();
     let mut words = line.split(' ');
     let number = words.next().and_then(|n| n.parse().ok());
-    let address = words.next().and_then(|a| u64::from_str_radix(a.trim_start_matches("0x"), 16).ok());
+    let address =
+        words.next().and_then(|a| u64::from_str_radix(a.trim_start_matches("0x"), 16).ok());
     matches!(number, Some(libc::SYS_futex | 455)) && address == Some(lock)
 }
 

@@ -1,0 +1,77 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_lockprobe_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_lockprobe_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_lockprobe_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_lockprobe_using_subcommand
+    set -l cmd (__fish_lockprobe_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -s V -l version -d 'Print version'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "trace" -d 'Show lock waits as they end, and sums at the end'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "record" -d 'Record what is seen to a file, to be replayed anywhere'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "replay" -d 'Show a recording as `trace` would have shown it'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "doctor" -d 'Say whether this machine can be observed, and what is missing'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "demo" -d 'Run built-in workloads and show what lockprobe reports beside the truth'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "generate" -d 'Print a generated document'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "bench" -d 'Measure lockprobe itself'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "demo-workload" -d 'Be a workload of the demo'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "exec-when-told" -d 'Stop, and when continued become a command'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
+jsonl\t'One JSON object a line'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l output -d 'Write to a file instead of standard output' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
+jsonl\t'One JSON object a line'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l output -d 'Write to a file instead of standard output' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -l format -d 'How to show the result' -r -f -a "table\t'Lines for people'
+json\t'One JSON object'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -f -a "man" -d 'The manual page'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -f -a "completions" -d 'Shell completions'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -f -a "schema" -d 'The JSON Schema of the records'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l rate -d 'Synthetic records a second; 0 for as many as possible' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l duration -d 'How long' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l output -d 'Where JSON lines of the records go; nowhere by default' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l ring-size -d 'Size of the ring' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo-workload" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand exec-when-told" -s h -l help -d 'Print help'

@@ -1,0 +1,292 @@
+//! ELF headers and symbol tables, read piecemeal and bounded.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+const LOAD: u32 = 1;
+const EH_FRAME_HDR: u32 = 0x6474_e550;
+const MOST_SEGMENTS: u64 = 256;
+const MOST_SECTIONS: u64 = 4096;
+const LARGEST_TABLE: u64 = 128 << 20;
+const CHUNK: usize = 24 * 8192;
+const LONGEST_NAME: usize = 4096;
+
+/// Reads exactly this much, at most 64 MiB.
+pub fn read_at(file: &File, offset: u64, length: usize) -> Option<Vec<u8>> {
+    if length > 64 << 20 {
+        return None;
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, offset).ok()?;
+    Some(bytes)
+}
+
+/// A number of `N` bytes at `at`.
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
+    let part = bytes.get(at..at.checked_add(N)?)?;
+    Some(part.iter().rev().fold(0, |sum, &b| sum << 8 | u64::from(b)))
+}
+
+/// Four bytes at `at`.
+pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    number::<4>(bytes, at).map(|n| n as u32)
+}
+
+/// Eight bytes at `at`.
+pub fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    number::<8>(bytes, at)
+}
+
+/// A part of the file and where it lies in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Address as linked.
+    pub address: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes in the file.
+    pub size: u64,
+    /// Bytes in memory; the rest is zeros.
+    pub memory: u64,
+    /// Can be executed.
+    pub code: bool,
+    /// Can be written.
+    pub writable: bool,
+}
+
+/// A symbol table and its strings.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    symbols: (u64, u64),
+    strings: (u64, u64),
+    /// For the dynamic linker, hence never stripped.
+    pub dynamic: bool,
+}
+
+/// Kind of symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Code.
+    Function,
+    /// A variable.
+    Object,
+}
+
+/// A symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// As it stands in the file.
+    pub name: String,
+    /// Address as linked.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The headers of an ELF file of this machine.
+#[derive(Debug, Default)]
+pub struct Elf {
+    /// What is loaded.
+    pub loads: Vec<Part>,
+    /// `.eh_frame_hdr`, if any.
+    pub frame_index: Option<Part>,
+    /// `.eh_frame`, if section headers are there.
+    pub frames: Option<Part>,
+    /// Symbol tables, the full one first.
+    pub tables: Vec<Table>,
+    /// There is line information.
+    pub lines: bool,
+}
+
+impl Elf {
+    /// Reads the headers.
+    pub fn read(file: &File) -> Option<Self> {
+        let header = read_at(file, 0, 64)?;
+        let native = header.get(..6)? == [0x7f, b'E', b'L', b'F', 2, 1];
+        if !native || number::<2>(&header, 18)? != u64::from(MACHINE) {
+            return None;
+        }
+        let mut elf = Self::default();
+        elf.read_segments(file, &header)?;
+        // Without section headers there are no symbols, but frames can still be walked.
+        let _ = elf.read_sections(file, &header);
+        elf.tables.sort_by_key(|t| t.dynamic);
+        Some(elf)
+    }
+
+    fn read_segments(&mut self, file: &File, header: &[u8]) -> Option<()> {
+        let (at, count) = (long(header, 32)?, number::<2>(header, 56)?.min(MOST_SEGMENTS));
+        let entries = read_at(file, at, count as usize * 56)?;
+        for e in entries.chunks_exact(56) {
+            let flags = word(e, 4)?;
+            let part = Part {
+                offset: long(e, 8)?,
+                address: long(e, 16)?,
+                size: long(e, 32)?,
+                memory: long(e, 40)?,
+                code: flags & 1 != 0,
+                writable: flags & 2 != 0,
+            };
+            match word(e, 0)? {
+                LOAD => self.loads.push(part),
+                EH_FRAME_HDR => self.frame_index = Some(part),
+                _ => {}
+            }
+        }
+        Some(())
+    }
+
+    fn read_sections(&mut self, file: &File, header: &[u8]) -> Option<()> {
+        let (at, count) = (long(header, 40)?, number::<2>(header, 60)?.min(MOST_SECTIONS));
+        let entries = read_at(file, at, count as usize * 64)?;
+        let section = |i: usize| entries.get(i * 64..(i + 1) * 64);
+        let extent = |e: &[u8]| Some((long(e, 24)?, long(e, 32)?));
+        let (names, size) = extent(section(number::<2>(header, 62)? as usize)?)?;
+        let names = read_at(file, names, size.min(1 << 20) as usize)?;
+        for e in entries.chunks_exact(64) {
+            let (offset, size) = extent(e)?;
+            let kind = word(e, 4)?;
+            if kind == 2 || kind == 11 {
+                let Some(strings) = section(word(e, 40)? as usize).and_then(extent) else {
+                    continue;
+                };
+                self.tables.push(Table { symbols: (offset, size), strings, dynamic: kind == 11 });
+                continue;
+            }
+            let name = names.get(word(e, 0)? as usize..).unwrap_or_default();
+            if name.starts_with(b".eh_frame\0") {
+                let address = long(e, 16)?;
+                self.frames = Some(Part {
+                    address,
+                    offset,
+                    size,
+                    memory: size,
+                    code: false,
+                    writable: false,
+                });
+            }
+            self.lines |= name.starts_with(b".debug_line\0") || name.starts_with(b".zdebug_line\0");
+        }
+        Some(())
+    }
+
+    /// Offset in the file of an address as linked.
+    pub fn offset_of(&self, address: u64) -> Option<u64> {
+        let part = self
+            .loads
+            .iter()
+            .find(|p| address.checked_sub(p.address).is_some_and(|d| d < p.size))?;
+        part.offset.checked_add(address - part.address)
+    }
+
+    /// Address as linked of an offset in the file, in the executable part.
+    pub fn code_address(&self, offset: u64) -> Option<u64> {
+        let part = self.loads.iter().filter(|p| p.code);
+        let part =
+            part.into_iter().find(|p| offset.checked_sub(p.offset).is_some_and(|d| d < p.size))?;
+        part.address.checked_add(offset - part.offset)
+    }
+
+    /// How far the executable part was moved, given where part of it is mapped.
+    pub fn bias(&self, start: u64, offset: u64, length: u64) -> Option<u64> {
+        // Mappings begin at page bounds, parts of the file anywhere.
+        let end = offset.checked_add(length)?;
+        let overlaps =
+            |p: &&Part| p.code && p.offset < end && offset < p.offset.saturating_add(p.size);
+        let part = self.loads.iter().find(overlaps)?;
+        let linked = part.address.wrapping_add(offset).wrapping_sub(part.offset);
+        Some(start.wrapping_sub(linked))
+    }
+
+    /// Bytes at an address as linked.
+    pub fn bytes(&self, file: &File, address: u64, length: usize) -> Option<Vec<u8>> {
+        read_at(file, self.offset_of(address)?, length)
+    }
+
+    /// The symbols of one kind that cover the address, at most eight, the full table's first.
+    pub fn covering(&self, file: &File, kind: Kind, address: u64) -> Vec<Symbol> {
+        let mut found = Vec::new();
+        for table in &self.tables {
+            let _ = table.each(file, kind, |name, start, size| {
+                let covers = address.wrapping_sub(start) < size && found.len() < 8;
+                if let Some(name) = covers.then(|| table.name(file, name)).flatten() {
+                    found.push(Symbol { name, address: start, size });
+                }
+            });
+            if !found.is_empty() {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The dynamic table's strings, if they are no more than 4 MiB.
+    pub fn dynamic_strings(&self, file: &File) -> Option<(Table, Vec<u8>)> {
+        let table = *self.tables.iter().find(|t| t.dynamic)?;
+        let strings = (table.strings.1 <= 4 << 20)
+            .then(|| read_at(file, table.strings.0, table.strings.1 as usize));
+        Some((table, strings??))
+    }
+
+    /// The strings of the full table contain this one (searched up to 64 MiB).
+    pub fn full_strings_contain(&self, file: &File, text: &[u8]) -> bool {
+        let Some(table) = self.tables.iter().find(|t| !t.dynamic) else {
+            return false;
+        };
+        let (start, size) = (table.strings.0, table.strings.1.min(64 << 20));
+        let step = 1 << 18;
+        (0..size).step_by(step).any(|at| {
+            let length = (step + text.len()).min((size - at) as usize);
+            start
+                .checked_add(at)
+                .and_then(|o| read_at(file, o, length))
+                .is_some_and(|b| contains(&b, text))
+        })
+    }
+}
+
+/// The bytes contain this text.
+pub fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    let Some((&first, rest)) = text.split_first() else {
+        return true;
+    };
+    bytes.iter().enumerate().any(|(i, &b)| b == first && bytes[i + 1..].starts_with(rest))
+}
+
+impl Table {
+    /// Calls with place of the name, address and size of every defined symbol of a kind.
+    pub fn each(&self, file: &File, kind: Kind, mut f: impl FnMut(u32, u64, u64)) -> Option<()> {
+        let (start, size) = (self.symbols.0, self.symbols.1.min(LARGEST_TABLE) / 24 * 24);
+        let mut at = 0;
+        while at < size {
+            let length = (size - at).min(CHUNK as u64);
+            for s in read_at(file, start.checked_add(at)?, length as usize)?.chunks_exact(24) {
+                // Types: 1 object, 2 function, 5 common, 10 indirect function.
+                let wanted = match s[4] & 15 {
+                    2 | 10 => kind == Kind::Function,
+                    1 | 5 => kind == Kind::Object,
+                    _ => false,
+                };
+                if wanted && number::<2>(s, 6)? != 0 {
+                    f(word(s, 0)?, long(s, 8)?, long(s, 16)?);
+                }
+            }
+            at += length;
+        }
+        Some(())
+    }
+
+    /// The name at this place.
+    fn name(&self, file: &File, at: u32) -> Option<String> {
+        let length = self.strings.1.checked_sub(u64::from(at))?.min(LONGEST_NAME as u64);
+        // Most names are short: a second read for the few that are not.
+        for length in [length.min(256), length] {
+            let bytes = read_at(file, self.strings.0.checked_add(u64::from(at))?, length as usize)?;
+            if let Some(end) = bytes.iter().position(|&b| b == 0) {
+                return Some(String::from_utf8_lossy(&bytes[..end]).into_owned());
+            }
+        }
+        None
+    }
+}

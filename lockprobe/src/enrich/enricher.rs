@@ -1,0 +1,157 @@
+//! The front of the room: facts about locks, processes and threads.
+
+use super::atlas::{Atlas, Frame};
+use super::unwind::{Registers, Stack};
+use super::{meaning, memory, process, source, thread};
+use crate::model::{
+    Fact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+};
+
+/// Bytes of stack read of a thread that slept before observation began.
+const STACK: usize = 1024;
+
+/// Learns what the kernel half cannot know. Everything remembered is bounded.
+pub struct Enricher {
+    atlas: Atlas,
+    translator: thread::Translator,
+}
+
+impl Default for Enricher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A thread asleep in a futex call.
+struct Asleep<'a> {
+    pid: u32,
+    address: u64,
+    private: bool,
+    priority_inheritance: bool,
+    at: Registers,
+    stack: Stack<'a>,
+}
+
+impl Enricher {
+    /// Knows nothing yet.
+    pub fn new() -> Self {
+        Self { atlas: Atlas::new(), translator: thread::Translator::new() }
+    }
+
+    /// What a first contention says: the call site's class, and the lock's name unless the wait is
+    /// for no lock.
+    pub fn lock(&mut self, seen: &LockSeen) -> Vec<Fact> {
+        self.asleep(&Asleep {
+            pid: seen.thread.id.pid,
+            address: seen.address,
+            private: seen.private,
+            priority_inheritance: seen.priority_inheritance,
+            at: Registers { pc: seen.ip, sp: seen.sp, fp: Some(seen.bp) },
+            stack: Stack { start: seen.sp, bytes: &seen.stack },
+        })
+    }
+
+    /// The same for a thread that slept when observation began; nothing if it sleeps no more.
+    pub fn waiting(&mut self, seen: &WaitSeen) -> Vec<Fact> {
+        let id = seen.thread.id;
+        let bytes = memory::read(id.pid, seen.sp, STACK);
+        // The stack is that of the wait only if the thread is still where it was seen.
+        match thread::sleep(id).flatten() {
+            Some(s) if s.on_futex(seen.address) && s.sp == seen.sp && s.ip == seen.ip => {}
+            _ => return Vec::new(),
+        }
+        self.asleep(&Asleep {
+            pid: id.pid,
+            address: seen.address,
+            private: seen.private,
+            priority_inheritance: seen.priority_inheritance,
+            at: Registers { pc: seen.ip, sp: seen.sp, fp: None },
+            stack: Stack { start: seen.sp, bytes: &bytes },
+        })
+    }
+
+    fn asleep(&mut self, wait: &Asleep<'_>) -> Vec<Fact> {
+        let frames = self.atlas.frames(wait.pid, wait.at, &wait.stack);
+        let (sites, class) = self.sites(wait, &frames);
+        let mut facts: Vec<Fact> = sites.into_iter().map(Fact::Site).collect();
+        if class != SiteClass::Idle {
+            let shared =
+                if wait.private { None } else { self.atlas.shared(wait.pid, wait.address) };
+            facts.push(Fact::Lock(LockFact {
+                pid: wait.pid,
+                address: wait.address,
+                symbol: self.atlas.object(wait.pid, wait.address),
+                shared,
+                call_site: self.atlas.call_site(wait.pid, &frames),
+            }));
+        }
+        facts
+    }
+
+    /// The verdict, in the form the kernel half can look up.
+    fn sites(&mut self, wait: &Asleep<'_>, frames: &[Frame]) -> (Vec<SiteFact>, SiteClass) {
+        let fact = |level: usize, frame: Option<&Frame>, class| SiteFact {
+            pid: wait.pid,
+            level: u32::from(level > 0),
+            ip: frame.map_or(wait.at.pc, |f| f.pc),
+            class,
+            function: frame.and_then(Frame::function),
+        };
+        let meanings = Atlas::meanings(frames);
+        let fresh = meaning::verdict(&meanings, wait.priority_inheritance, None);
+        let (Some(first), Some(anchor)) = (frames.first(), fresh.anchor) else {
+            return (vec![fact(0, frames.first(), fresh.class)], fresh.class);
+        };
+        let place = u32::try_from(frames[anchor].slot).ok();
+        let Some(place) = self.atlas.anchor(first, place) else {
+            return (vec![fact(0, Some(first), SiteClass::Unknown)], SiteClass::Unknown);
+        };
+        let own = fact(0, Some(first), SiteClass::ByCaller(place));
+        let Some(fixed) = (1..frames.len()).find(|&i| frames[i].slot == u64::from(place)) else {
+            // At the place the kernel half looks at, this stack has no return address.
+            return (vec![own], fresh.class);
+        };
+        let verdict = meaning::verdict(&meanings, wait.priority_inheritance, Some(fixed));
+        (vec![own, fact(fixed, Some(&frames[fixed]), verdict.class)], fresh.class)
+    }
+
+    /// Who a process is.
+    pub fn process(&mut self, pid: u32, image: u32) -> ProcessFact {
+        process::fact(pid, image)
+    }
+
+    /// The thread of a process that calls itself by this id in its PID namespace.
+    pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact {
+        self.translator.thread(pid, ns_tid)
+    }
+
+    /// Name of a thread, if it is there.
+    pub fn thread_name(&mut self, id: ThreadId) -> Option<String> {
+        thread::name(id)
+    }
+
+    /// The first six words of a lock.
+    pub fn lock_words(&self, pid: u32, address: u64) -> Option<[u32; 6]> {
+        let bytes = memory::read(pid, address, 24);
+        let mut words = bytes.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
+        let words = [(); 6].map(|()| words.next());
+        words.iter().all(Option::is_some).then(|| words.map(Option::unwrap_or_default))
+    }
+
+    /// Whether a thread sleeps in a futex call on this address; `None` when it cannot be said.
+    pub fn sleeps_in(&self, id: ThreadId, address: u64) -> Option<bool> {
+        Some(thread::sleep(id)?.is_some_and(|s| s.on_futex(address)))
+    }
+
+    /// Lets go of what has only sped up look-ups and was not needed for two seconds: call it now
+    /// and then. Debug information of large programs is mapped until then.
+    pub fn rest(&mut self) {
+        source::rest();
+    }
+
+    /// Forgets what exec or exit makes untrue.
+    pub fn forget(&mut self, pid: u32) {
+        self.atlas.forget(pid);
+        self.translator.forget(pid);
+    }
+}

@@ -1,0 +1,205 @@
+//! The rules: from the functions a thread came through to what it waits for.
+//!
+//! Only functions that say what they are decide. Functions without a name are passed over only
+//! inside the binary the thread sleeps in (a C library calls its own local functions); anything
+//! else in between ends the search: better unknown than wrong.
+
+use crate::model::{SiteClass, lock::LockKind};
+
+/// What a function is to a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sleeps for many: `syscall`, `__futex_abstimed_wait_common`.
+    Shared,
+    /// glibc's `__lll_lock_wait`: sleeps for mutexes and for glibc's own locks.
+    LowLevelWait,
+    /// Takes a lock of this kind.
+    Lock(LockKind),
+    /// Waits for a condition, then takes the mutex again.
+    CondWait,
+    /// Waits for something that is no lock.
+    Idle,
+    /// Has a name that says nothing about waiting.
+    Plain,
+    /// Has no name.
+    Nameless,
+}
+
+/// A function of a stack, the one that sleeps first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What it is.
+    pub role: Role,
+    /// It lies in the binary the thread sleeps in.
+    pub home: bool,
+    /// It lies in a binary of glibc.
+    pub glibc: bool,
+}
+
+/// What a stack says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The frame whose return address decides; `None` when the sleeping instruction itself does.
+    pub anchor: Option<usize>,
+    /// Lock, idle or unknown.
+    pub class: SiteClass,
+}
+
+/// Frames looked at for a verdict.
+pub const DEPTH: usize = 9;
+
+/// What these frames say.
+///
+/// The place of the deciding return address must be the same for every stack with the same
+/// sleeping instruction, since the kernel half knows only one: `fixed` is the frame at the place
+/// chosen before, if a choice was made.
+pub fn verdict(frames: &[Frame], priority_inheritance: bool, fixed: Option<usize>) -> Verdict {
+    let Some(first) = frames.first() else {
+        return Verdict { anchor: None, class: SiteClass::Unknown };
+    };
+    let frames = &frames[..frames.len().min(DEPTH)];
+    let direct = |class| Verdict { anchor: None, class };
+    if priority_inheritance {
+        let class = SiteClass::Lock(LockKind::PriorityInheritance);
+        let anchor =
+            (first.role == Role::Shared).then(|| fixed.or_else(|| caller(frames))).flatten();
+        // A function that sleeps for many, and no caller: say nothing about the many.
+        return match (first.role, anchor) {
+            (Role::Shared, None) => direct(SiteClass::Unknown),
+            _ => Verdict { anchor, class },
+        };
+    }
+    match first.role {
+        Role::Lock(kind) => direct(SiteClass::Lock(kind)),
+        Role::Idle | Role::CondWait => direct(SiteClass::Idle),
+        Role::Plain => direct(SiteClass::Unknown),
+        Role::Nameless if !first.glibc => direct(SiteClass::Unknown),
+        Role::LowLevelWait => {
+            let anchor = fixed.or_else(|| caller(frames));
+            Verdict {
+                anchor,
+                class: anchor.map_or(SiteClass::Unknown, |i| low_level(&frames[i..])),
+            }
+        }
+        Role::Shared | Role::Nameless => {
+            let anchor = fixed.or_else(|| telling(frames)).or_else(|| caller(frames));
+            Verdict { anchor, class: anchor.map_or(SiteClass::Unknown, |i| shared(frames[i].role)) }
+        }
+    }
+}
+
+/// The first frame above the sleeping one that is not itself in the service of many.
+fn caller(frames: &[Frame]) -> Option<usize> {
+    (1..frames.len()).find(|&i| frames[i].role != Role::Shared)
+}
+
+/// The first frame that says what it is.
+fn telling(frames: &[Frame]) -> Option<usize> {
+    let i = (1..frames.len()).find(|&i| !passable(&frames[i]))?;
+    says(frames[i].role).then_some(i)
+}
+
+fn passable(frame: &Frame) -> bool {
+    match frame.role {
+        Role::Shared => true,
+        Role::Nameless => frame.home && frame.glibc,
+        _ => false,
+    }
+}
+
+fn says(role: Role) -> bool {
+    matches!(role, Role::Lock(_) | Role::CondWait | Role::Idle)
+}
+
+/// The caller of a function that sleeps for many. What is above it does not count: the verdict is
+/// for every wait through this return address.
+fn shared(caller: Role) -> SiteClass {
+    match caller {
+        Role::Lock(kind) => SiteClass::Lock(kind),
+        Role::CondWait | Role::Idle => SiteClass::Idle,
+        _ => SiteClass::Unknown,
+    }
+}
+
+/// Callers of `__lll_lock_wait`.
+fn low_level(callers: &[Frame]) -> SiteClass {
+    match callers.iter().find(|f| !passable(f)) {
+        // Waking from a condition variable ends with the mutex: `__pthread_mutex_cond_lock`.
+        Some(Frame { role: Role::CondWait | Role::Lock(LockKind::PthreadMutex), .. }) => {
+            SiteClass::Lock(LockKind::PthreadMutex)
+        }
+        // Any other function of the C library: one of its own locks (allocator, streams, ...).
+        Some(Frame { role: Role::Plain | Role::Lock(_) | Role::Idle, home: true, glibc: true }) => {
+            SiteClass::Lock(LockKind::LowLevel)
+        }
+        _ => SiteClass::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use LockKind::{LowLevel, PriorityInheritance, PthreadMutex, RustMutex, Semaphore};
+    use Role::{CondWait, Idle, Lock, LowLevelWait, Nameless, Plain, Shared};
+
+    fn libc(role: Role) -> Frame {
+        Frame { role, home: true, glibc: true }
+    }
+
+    fn user(role: Role) -> Frame {
+        Frame { role, home: false, glibc: false }
+    }
+
+    #[test]
+    fn stacks_and_their_verdicts() {
+        let lock = |kind| SiteClass::Lock(kind);
+        let (idle, unknown) = (SiteClass::Idle, SiteClass::Unknown);
+        #[rustfmt::skip]
+        let table: &[(&str, &[Frame], Option<usize>, SiteClass)] = &[
+            ("nothing", &[], None, unknown),
+            ("mutex", &[libc(LowLevelWait), libc(Lock(PthreadMutex)), user(Plain)], Some(1), lock(PthreadMutex)),
+            ("robust mutex, own system call", &[libc(Lock(PthreadMutex)), user(Plain)], None, lock(PthreadMutex)),
+            ("condition, waiting, stripped", &[libc(Nameless), libc(CondWait), user(Plain)], Some(1), idle),
+            ("condition, waiting, symbols", &[libc(Shared), libc(CondWait), user(Plain)], Some(1), idle),
+            ("condition, mutex again, stripped", &[libc(LowLevelWait), libc(Nameless), libc(CondWait)], Some(1), lock(PthreadMutex)),
+            ("condition, mutex again, symbols", &[libc(LowLevelWait), libc(Lock(PthreadMutex)), libc(CondWait)], Some(1), lock(PthreadMutex)),
+            ("cancellation in a function of its own", &[libc(Nameless), libc(Nameless), libc(Nameless), libc(CondWait)], Some(3), idle),
+            ("semaphore", &[libc(Nameless), libc(Lock(Semaphore)), user(Plain)], Some(1), lock(Semaphore)),
+            ("join", &[libc(Nameless), libc(Idle), user(Plain)], Some(1), idle),
+            ("allocator", &[libc(LowLevelWait), libc(Nameless), libc(Plain), user(Plain)], Some(1), lock(LowLevel)),
+            ("thread stacks under join", &[libc(LowLevelWait), libc(Idle)], Some(1), lock(LowLevel)),
+            ("low level, called from outside", &[libc(LowLevelWait), user(Plain)], Some(1), unknown),
+            ("low level, nothing told", &[libc(LowLevelWait), libc(Nameless), user(Plain)], Some(1), unknown),
+            ("low level, nothing at all", &[libc(LowLevelWait)], None, unknown),
+            ("rust mutex", &[libc(Shared), user(Lock(RustMutex)), user(Plain)], Some(1), lock(RustMutex)),
+            ("rust mutex, wrapped", &[libc(Shared), user(Shared), user(Lock(RustMutex))], Some(2), lock(RustMutex)),
+            ("rust park", &[libc(Shared), user(Idle)], Some(1), idle),
+            ("syscall from who knows", &[libc(Shared), user(Nameless), user(Lock(RustMutex))], Some(1), unknown),
+            ("syscall from a named one", &[libc(Shared), user(Plain), libc(Lock(LowLevel))], Some(1), unknown),
+            ("no library", &[user(Nameless), user(Idle)], None, unknown),
+            ("own futex code", &[user(Plain), user(Plain)], None, unknown),
+        ];
+        for (story, frames, anchor, class) in table {
+            let expected = Verdict { anchor: *anchor, class: *class };
+            assert_eq!(verdict(frames, false, None), expected, "{story}");
+        }
+    }
+
+    #[test]
+    fn a_place_once_chosen_stays() {
+        let frames = [libc(Shared), user(Shared), user(Lock(RustMutex))];
+        let fixed = verdict(&frames, false, Some(1));
+        assert_eq!(fixed, Verdict { anchor: Some(1), class: SiteClass::Unknown });
+    }
+
+    #[test]
+    fn priority_inheritance_does_not_speak_for_other_callers() {
+        let class = SiteClass::Lock(PriorityInheritance);
+        let own = [libc(Lock(PthreadMutex)), user(Plain)];
+        assert_eq!(verdict(&own, true, None), Verdict { anchor: None, class });
+        let wrapped = [libc(Shared), user(Plain)];
+        assert_eq!(verdict(&wrapped, true, None), Verdict { anchor: Some(1), class });
+        let lonely = [libc(Shared)];
+        assert_eq!(verdict(&lonely, true, None).class, SiteClass::Unknown);
+    }
+}

@@ -1,0 +1,162 @@
+//! Who a thread is, and where it sleeps.
+
+use super::cache::Cache;
+use crate::model::{ThreadFact, ThreadId, thread::printable};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Threads of one process looked at for a translation.
+const MOST_THREADS: usize = 16_384;
+/// Translations remembered.
+const TRANSLATIONS: usize = 8192;
+
+/// Reads a file of `/proc`, at most this much.
+pub fn read_bounded(path: impl AsRef<Path>, most: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Name of a thread.
+pub fn name(id: ThreadId) -> Option<String> {
+    let bytes = read_bounded(format!("/proc/{}/task/{}/comm", id.pid, id.tid), 64)?;
+    Some(printable(String::from_utf8_lossy(&bytes).trim_end_matches('\n')))
+}
+
+/// The system call a thread sleeps in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sleep {
+    /// Its number.
+    pub call: u64,
+    /// Its first argument.
+    pub first: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Instruction pointer.
+    pub ip: u64,
+}
+
+impl Sleep {
+    /// It is a futex call on this address: `futex`, `futex_wait` (Linux 6.7), or a timed one of
+    /// them begun again after a signal (`restart_syscall`, which keeps the arguments).
+    pub fn on_futex(&self, address: u64) -> bool {
+        const FUTEX: &[u64] =
+            if cfg!(target_arch = "aarch64") { &[98, 455, 128] } else { &[202, 455, 219] };
+        FUTEX.contains(&self.call) && self.first == address
+    }
+}
+
+/// The system call a thread sleeps in; `Some(None)` when it runs or sleeps outside of one.
+pub fn sleep(id: ThreadId) -> Option<Option<Sleep>> {
+    let bytes = read_bounded(format!("/proc/{}/task/{}/syscall", id.pid, id.tid), 512)?;
+    Some(parse_sleep(std::str::from_utf8(&bytes).ok()?))
+}
+
+/// "202 0x7f.. (six arguments) sp ip", "-1 sp ip" or "running" (proc(5)).
+fn parse_sleep(line: &str) -> Option<Sleep> {
+    let mut fields = line.split_ascii_whitespace();
+    let call = fields.next()?.parse().ok()?;
+    let numbers: Vec<u64> =
+        fields.map_while(|f| u64::from_str_radix(f.strip_prefix("0x")?, 16).ok()).collect();
+    let [first, _, _, _, _, _, sp, ip] = numbers[..] else {
+        return None;
+    };
+    Some(Sleep { call, first, sp, ip })
+}
+
+/// Thread ids of PID namespaces, translated.
+pub struct Translator {
+    known: Cache<(u32, u32), u32>,
+}
+
+impl Translator {
+    /// Knows nothing.
+    pub fn new() -> Self {
+        Self { known: Cache::new(TRANSLATIONS) }
+    }
+
+    /// Forgets a process.
+    pub fn forget(&mut self, pid: u32) {
+        self.known.retain(|(of, _)| *of != pid);
+    }
+
+    /// The thread of a process that calls itself by this id; `tid` 0 when there is none.
+    pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact {
+        let tid = self.translate(pid, ns_tid).unwrap_or(0);
+        let name = if tid == 0 { None } else { name(ThreadId { pid, tid }) };
+        ThreadFact { pid, ns_tid, tid, name: name.unwrap_or_default() }
+    }
+
+    fn translate(&mut self, pid: u32, ns_tid: u32) -> Option<u32> {
+        if ns_tid == 0 {
+            return None;
+        }
+        // The same id outside and inside is the rule; ids are used again, so what is remembered is
+        // looked at again.
+        let remembered = self.known.get(&(pid, ns_tid)).copied().unwrap_or(ns_tid);
+        if own_id(pid, remembered) == Some(ns_tid) {
+            return Some(remembered);
+        }
+        if own_id(pid, pid).is_some_and(|own| own == pid) {
+            return None; // no namespace of its own: there is no other id to find
+        }
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        for task in tasks.flatten().take(MOST_THREADS) {
+            let Some(tid) = task.file_name().to_str().and_then(|t| t.parse().ok()) else {
+                continue;
+            };
+            if own_id(pid, tid) == Some(ns_tid) {
+                self.known.insert((pid, ns_tid), tid);
+                return Some(tid);
+            }
+        }
+        None
+    }
+}
+
+/// The id a thread has in its own PID namespace.
+fn own_id(pid: u32, tid: u32) -> Option<u32> {
+    let bytes = read_bounded(format!("/proc/{pid}/task/{tid}/status"), 8192)?;
+    innermost(&String::from_utf8_lossy(&bytes))
+}
+
+fn innermost(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleeps_are_read() {
+        let line = "202 0x7ffd10 0x80 0x2 0x0 0x0 0x0 0x7ffd00 0x7f0129\n";
+        let sleep = parse_sleep(line).unwrap();
+        assert_eq!(sleep, Sleep { call: 202, first: 0x7f_fd10, sp: 0x7f_fd00, ip: 0x7f_0129 });
+        assert!(sleep.on_futex(0x7f_fd10) || cfg!(target_arch = "aarch64"));
+        assert!(!sleep.on_futex(0x7f_fd14));
+        assert!(!Sleep { call: 1, ..sleep }.on_futex(0x7f_fd10));
+        assert_eq!(parse_sleep("running\n"), None);
+        assert_eq!(parse_sleep("-1 0x7ffd00 0x7f0129\n"), None);
+        assert_eq!(parse_sleep(""), None);
+    }
+
+    #[test]
+    fn the_innermost_id_counts() {
+        assert_eq!(innermost("Name:\ta\nNSpid:\t4711\t12\t7\nx"), Some(7));
+        assert_eq!(innermost("Name:\ta\n"), None);
+    }
+
+    #[test]
+    fn own_threads_translate() {
+        let pid = std::process::id();
+        let mut translator = Translator::new();
+        let fact = translator.thread(pid, own_id(pid, pid).unwrap());
+        assert_eq!((fact.pid, fact.tid), (pid, pid));
+        assert!(!fact.name.is_empty());
+        assert_eq!(translator.thread(pid, 1 << 30).tid, 0);
+        assert_eq!(translator.thread(pid, 0).tid, 0);
+    }
+}

@@ -1,0 +1,1 @@
+//! Conversion of every kind of record.
