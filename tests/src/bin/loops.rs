@@ -22,6 +22,8 @@ const CONTENDERS: usize = 4;
 const WORK: u32 = 200;
 /// How long `block` holds the lock another thread wants.
 const HOLD: Duration = Duration::from_millis(5);
+/// How long it lives on: what a call site is can be found out only while its process is there.
+const LINGER: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let mode = std::env::args().nth(1).unwrap_or_default();
@@ -213,4 +215,5 @@ fn block() {
     std::thread::sleep(HOLD);
     MUTEX.unlock();
     waiter.join().expect("the waiter panicked");
+    std::thread::sleep(LINGER);
 }
