@@ -267,7 +267,14 @@ impl Pipeline {
     }
 
     fn summary(&self) -> Summary {
-        let mut locks: Vec<LockSummary> = self.counts.values().map(|c| self.sum_up(c)).collect();
+        let counted = self.counts.values().map(|c| self.sum_up(&c.lock, c.pid, &c.counts));
+        // The kernel counts a wait when it ends: locks whose waits all go on are not among them.
+        let none = LockCounts::default();
+        let ongoing = self.usage.all().filter(|usage| usage.still_waiting > 0);
+        let ongoing = ongoing.filter_map(|usage| usage.lock.as_ref());
+        let ongoing = ongoing.filter(|(lock, _)| !self.counts.contains_key(&lock.id));
+        let ongoing = ongoing.map(|(lock, pid)| self.sum_up(lock, *pid, &none));
+        let mut locks: Vec<LockSummary> = counted.chain(ongoing).collect();
         locks.retain(|l| l.counts.waits > 0 || l.still_waiting > 0);
         locks.sort_by(|a, b| {
             let key = |l: &LockSummary| (l.counts.total, l.lock.id);
@@ -284,19 +291,15 @@ impl Pipeline {
         }
     }
 
-    fn sum_up(&self, counted: &Counted) -> LockSummary {
+    fn sum_up(&self, lock: &Arc<LockDescription>, pid: u32, counts: &LockCounts) -> LockSummary {
         let none = LockUsage::default();
-        let usage = self.usage.of(&counted.lock.id).unwrap_or(&none);
-        let mut counts = counted.counts.clone();
+        let usage = self.usage.of(&lock.id).unwrap_or(&none);
+        let mut counts = counts.clone();
         counts.longest = counts.longest.max(usage.longest_wait);
         LockSummary {
-            lock: counted.lock.clone(),
-            pid: counted.pid,
-            service: self
-                .processes
-                .get(&counted.pid)
-                .map(|p| p.service.clone())
-                .unwrap_or_default(),
+            lock: lock.clone(),
+            pid,
+            service: self.processes.get(&pid).map(|p| p.service.clone()).unwrap_or_default(),
             counts,
             top_holder: usage.top_holder(),
             longest_hold: usage.longest_hold,

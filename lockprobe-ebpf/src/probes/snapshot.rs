@@ -40,10 +40,10 @@ fn note(task: Task) {
         return;
     }
     let now = emit::now();
-    // The scheduler's clock and CLOCK_MONOTONIC both count from boot; where they disagree the
-    // estimate is thrown away.
-    let since = task.exec_start();
-    let start = if since != 0 && since < now { since } else { now };
+    // The scheduler's clock leaves out what the host and interrupts took, so only differences of
+    // it mean something: since the sleeper left the processor, as of the last tick of this task.
+    let slept = Task::current().exec_start().saturating_sub(task.exec_start());
+    let start = now.saturating_sub(slept);
     let Some(wait) = ITER_WAIT.get_ptr_mut(0) else { return };
     // SAFETY: this processor's slot, used by the iterator alone, which does not run twice.
     let wait = unsafe { &mut *wait };

@@ -1,8 +1,11 @@
 //! Sums by lock: who held it most, how long, how often waiting was in vain.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::model::{AcquireSpan, HoldSpan, Holder, LockId, Outcome, Precision, ThreadId};
+use crate::model::{
+    AcquireSpan, HoldSpan, Holder, LockDescription, LockId, Outcome, Precision, ThreadId,
+};
 
 /// Most locks summed up one by one.
 const AT_MOST: usize = 65_536;
@@ -13,6 +16,8 @@ const HOLDERS_AT_MOST: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub struct LockUsage {
     holders: HashMap<ThreadId, (u64, Holder)>,
+    /// Which lock, and the process it was waited for in.
+    pub lock: Option<(Arc<LockDescription>, u32)>,
     /// Waits seen one by one.
     pub waits: u64,
     /// The longest of them, nanoseconds.
@@ -54,6 +59,7 @@ impl Usage {
         let Some(usage) = self.lock(span.lock.id) else { return };
         let wait = span.end.saturating_sub(span.start);
         usage.waits += 1;
+        usage.lock.get_or_insert_with(|| (span.lock.clone(), span.thread.id.pid));
         usage.total_wait += wait;
         usage.longest_wait = usage.longest_wait.max(wait);
         match span.outcome {
@@ -86,8 +92,8 @@ impl Usage {
         self.locks.get(id)
     }
 
-    /// Locks that were summed up.
-    pub fn locks(&self) -> impl Iterator<Item = &LockId> {
-        self.locks.keys()
+    /// The sums of all locks that were waited for.
+    pub fn all(&self) -> impl Iterator<Item = &LockUsage> {
+        self.locks.values()
     }
 }

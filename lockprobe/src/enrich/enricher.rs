@@ -80,6 +80,10 @@ impl Enricher {
             facts.push(Fact::Lock(LockFact {
                 pid: wait.pid,
                 address: wait.address,
+                kind: match class {
+                    SiteClass::Lock(kind) => Some(kind),
+                    _ => None,
+                },
                 symbol: self.atlas.object(wait.pid, wait.address),
                 shared,
                 call_site: self.atlas.call_site(wait.pid, &frames),

@@ -85,6 +85,8 @@ pub struct LockFact {
     pub pid: u32,
     /// Address in it.
     pub address: u64,
+    /// What its first call site says it is; `None` where that says nothing.
+    pub kind: Option<LockKind>,
     /// Static object it lies in: symbol, and `+0x..` behind it for an inner offset.
     pub symbol: Option<String>,
     /// Device, inode and offset, where the memory is shared between processes.

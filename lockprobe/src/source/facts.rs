@@ -22,6 +22,7 @@ pub fn to_json(fact: &Fact) -> Value {
         }
         Fact::Lock(l) => json!({
             "fact": "lock", "pid": l.pid, "address": l.address, "symbol": l.symbol,
+            "kind": l.kind.map(kind_name),
             "shared": l.shared.map(|(device, inode, offset)| json!([device, inode, offset])),
             "call_site": l.call_site.as_ref().map(call_site_to_json),
         }),
@@ -42,6 +43,10 @@ fn class_to_json(class: SiteClass) -> (&'static str, Value) {
 
 fn kind_name(kind: LockKind) -> String {
     format!("{}/{}", kind.system(), kind.name())
+}
+
+fn kind_named(name: &str) -> Option<LockKind> {
+    LockKind::ALL.into_iter().find(|&kind| kind_name(kind) == name)
 }
 
 fn call_site_to_json(site: &CallSite) -> Value {
@@ -73,6 +78,7 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
         "lock" => Fact::Lock(LockFact {
             pid: number(&value["pid"])?,
             address: value["address"].as_u64()?,
+            kind: value["kind"].as_str().and_then(kind_named),
             symbol: text(&value["symbol"]),
             shared: shared_from_json(&value["shared"]),
             call_site: call_site_from_json(&value["call_site"]),
@@ -100,7 +106,7 @@ fn class_from_json(value: &Value) -> Option<SiteClass> {
     Some(match value["class"].as_str()? {
         "lock" => {
             let name = value["detail"].as_str()?;
-            SiteClass::Lock(LockKind::ALL.into_iter().find(|&kind| kind_name(kind) == name)?)
+            SiteClass::Lock(kind_named(name)?)
         }
         "idle" => SiteClass::Idle,
         "by_caller" => SiteClass::ByCaller(number(&value["detail"])?),
@@ -143,6 +149,7 @@ mod tests {
             Fact::Lock(LockFact {
                 pid: 7,
                 address: 0xffff_ffff_0000_1000,
+                kind: Some(LockKind::PthreadMutex),
                 symbol: Some("queue_lock+0x8".into()),
                 shared: Some((8, 1234, 64)),
                 call_site: Some(CallSite {

@@ -30,7 +30,7 @@ pub enum Span {
 }
 
 /// A wait that goes on is told of several times in this, however many there are; nanoseconds.
-const LOST_AFTER: u64 = 30_000_000_000;
+const LOST_AFTER: u64 = 120_000_000_000;
 
 /// Builds spans; owns the table.
 #[derive(Default)]

@@ -29,9 +29,12 @@ pub struct Attempts {
 
 impl Attempts {
     /// A thread runs again. Returns its earlier attempt if this record is of another.
-    pub fn ran(&mut self, attempt: Attempt) -> Option<Attempt> {
+    pub fn ran(&mut self, mut attempt: Attempt) -> Option<Attempt> {
         let earlier = self.take(attempt.wait.thread.id);
         let start = attempt.wait.start;
+        if let Some(same) = earlier.as_ref().filter(|e| e.wait.start == start) {
+            attempt.holder = attempt.holder.or_else(|| same.holder.clone());
+        }
         self.insert(attempt);
         earlier.filter(|e| e.wait.start != start && e.wait.ran != 0)
     }

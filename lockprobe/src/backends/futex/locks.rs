@@ -93,7 +93,10 @@ impl Locks {
 
     /// Whether the call site of a wait has been looked at.
     pub fn knows(&self, wait: &WaitSeen) -> bool {
-        wait.priority_inheritance || !matches!(self.site(wait), None | Some(SiteClass::ByCaller(_)))
+        let resolved = !matches!(self.site(wait), None | Some(SiteClass::ByCaller(_)));
+        let address = (wait.thread.id.pid, wait.address);
+        let named = || self.addresses.get(&address).is_some_and(|known| known.fact.is_some());
+        wait.priority_inheritance || resolved || named()
     }
 
     fn site(&self, wait: &WaitSeen) -> Option<SiteClass> {
@@ -112,7 +115,12 @@ impl Locks {
 
     fn class(&self, wait: &WaitSeen) -> SiteClass {
         match self.site(wait) {
-            Some(SiteClass::ByCaller(_)) | None => SiteClass::Unknown,
+            // The caller is not known: go by what the address was first seen as.
+            Some(SiteClass::ByCaller(_)) | None => {
+                let known = self.addresses.get(&(wait.thread.id.pid, wait.address));
+                let kind = known.and_then(|k| k.fact.as_ref()).and_then(|f| f.kind);
+                kind.map_or(SiteClass::Unknown, SiteClass::Lock)
+            }
             Some(class) => class,
         }
     }

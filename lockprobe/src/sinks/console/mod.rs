@@ -106,10 +106,10 @@ impl Console {
 
     fn deadlock(&mut self, deadlock: &Deadlock) -> std::io::Result<()> {
         let title = format!(
-            "DEADLOCK of {} thread{}, complete since {:.3} s, found at {:.3} s:",
+            "DEADLOCK of {} thread{}, {} old when found at {:.3} s:",
             deadlock.cycle.len(),
             if deadlock.cycle.len() == 1 { "" } else { "s" },
-            self.since_start(deadlock.formed),
+            duration(deadlock.found.saturating_sub(deadlock.formed)),
             self.since_start(deadlock.found),
         );
         let title = self.paint(AnsiColor::Red.on_default().bold(), &title);

@@ -13,6 +13,11 @@ impl Console {
     pub(super) fn summary(&mut self, summary: &Summary) -> std::io::Result<()> {
         let length = duration(summary.end.saturating_sub(summary.start));
         let waits: u64 = summary.locks.iter().map(|l| l.counts.waits).sum();
+        let going_on: u32 = summary.locks.iter().map(|l| l.still_waiting).sum();
+        let going_on = match going_on {
+            0 => String::new(),
+            n => format!(" ({n} more going on)"),
+        };
         if self.header_shown {
             writeln!(self.out)?;
         }
@@ -20,7 +25,7 @@ impl Console {
             writeln!(self.out, "No lock waits in {length}.")?;
         } else {
             let title = format!(
-                "{waits} lock wait{} on {} lock{} in {length}; those of {} and longer are listed \
+                "{waits} lock wait{}{going_on} on {} lock{} in {length}; those of {} and longer are listed \
                  above one by one, the sums below are over all.",
                 if waits == 1 { "" } else { "s" },
                 summary.locks.len(),

@@ -11,12 +11,13 @@ mod reader;
 mod synthetic;
 mod tables;
 mod targets;
+mod verdicts;
 mod waits;
 
 pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
 pub use synthetic::Synthetic;
-pub use tables::Verdicts;
 pub use targets::Targets;
+pub use verdicts::Verdicts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +68,8 @@ impl Live {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets)?;
-        let (mut tables, verdicts) = tables::take(&mut ebpf)?;
+        let mut tables = tables::take(&mut ebpf)?;
+        let (verdicts, inbox) = verdicts::pair();
         tables.prepare()?;
         for &pid in &pids {
             let _ = tables.targets.insert(pid, 1, 0);
@@ -83,8 +85,8 @@ impl Live {
         let (sender, batches) = sync_channel(BATCHES);
         let (add_target, new_targets) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let reader =
-            reader::Reader::new(attached, tables, options, sender, stop.clone(), new_targets);
+        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox };
+        let reader = reader::Reader::new(attached, tables, options, sender, inputs);
         let reader = std::thread::Builder::new()
             .name("lockprobe-ring".into())
             .spawn(move || reader.run(&pids))

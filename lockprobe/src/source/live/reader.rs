@@ -12,6 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::load::monotonic;
 use super::tables::ReaderTables;
+use super::verdicts::Inbox;
 use super::{Options, Targets, waits};
 use crate::source::Batch;
 
@@ -22,6 +23,20 @@ const BATCH_BYTES: usize = 1 << 20;
 /// How often the table of waits is looked at, unless looking takes more than a hundredth of it.
 const LOOK_EVERY: u64 = 100 * MILLISECOND;
 
+/// Waits older than this are looked at only every tenth time.
+const OLD_WAIT: u64 = 3000 * MILLISECOND;
+const OLD_WAITS_EVERY: u64 = 10;
+
+/// What comes to the reader from the other threads.
+pub struct Inputs {
+    /// Ends the observation when set.
+    pub stop: Arc<AtomicBool>,
+    /// Processes to watch, each answered when it is watched.
+    pub new_targets: Receiver<(u32, Sender<()>)>,
+    /// Verdicts on call sites.
+    pub verdicts: Inbox,
+}
+
 /// State of the reader thread.
 pub struct Reader {
     /// The attached programs; taken out, and so detached, before the last read.
@@ -30,13 +45,13 @@ pub struct Reader {
     min_wait: u64,
     targets: Targets,
     batches: SyncSender<Batch>,
-    stop: Arc<AtomicBool>,
-    new_targets: Receiver<(u32, Sender<()>)>,
+    inputs: Inputs,
     alive: BTreeSet<u32>,
     /// Whether there has been anybody to watch.
     begun: bool,
     gone: BTreeSet<u32>,
     next_look: u64,
+    looks: u64,
     next_tick: u64,
 }
 
@@ -47,8 +62,7 @@ impl Reader {
         tables: ReaderTables,
         options: &Options,
         batches: SyncSender<Batch>,
-        stop: Arc<AtomicBool>,
-        new_targets: Receiver<(u32, Sender<()>)>,
+        inputs: Inputs,
     ) -> Self {
         Self {
             ebpf,
@@ -56,12 +70,12 @@ impl Reader {
             min_wait: options.min_wait,
             targets: options.targets.clone(),
             batches,
-            stop,
-            new_targets,
+            inputs,
             alive: BTreeSet::new(),
             begun: false,
             gone: BTreeSet::new(),
             next_look: 0,
+            looks: 0,
             next_tick: 0,
         }
     }
@@ -70,13 +84,14 @@ impl Reader {
     pub fn run(mut self, pids: &[u32]) {
         self.alive.extend(pids);
         self.begun = !pids.is_empty();
-        while !self.stop.load(Ordering::Relaxed) {
-            while let Ok((pid, done)) = self.new_targets.try_recv() {
+        while !self.inputs.stop.load(Ordering::Relaxed) {
+            while let Ok((pid, done)) = self.inputs.new_targets.try_recv() {
                 let _ = self.tables.targets.insert(pid, 1, 0);
                 self.alive.insert(pid);
                 self.begun = true;
                 let _ = done.send(());
             }
+            self.inputs.verdicts.apply(&mut self.tables);
             self.wait_for_data();
             let Some(now) = self.deliver() else { return };
             let mut batch = Batch::default();
@@ -168,7 +183,11 @@ impl Reader {
         if now < self.next_look {
             return;
         }
-        for record in waits::asleep(&mut self.tables, now, self.min_wait) {
+        // Old waits are told of less often: nothing about them changes quickly.
+        let all = self.looks % OLD_WAITS_EVERY == 0 || self.inputs.stop.load(Ordering::Relaxed);
+        self.looks += 1;
+        let oldest = if all { u64::MAX } else { OLD_WAIT };
+        for record in waits::asleep(&mut self.tables, now, self.min_wait..oldest) {
             batch.push(record.as_bytes());
         }
         if !self.gone.is_empty() {

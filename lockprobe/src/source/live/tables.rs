@@ -2,10 +2,9 @@
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
-use lockprobe_ebpf::wire::{Counter, LockKey, LockStats, SiteKey, Wait, verdict};
+use lockprobe_ebpf::wire::{Counter, LockKey, LockStats, SiteKey, Wait};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-use crate::model::SiteClass;
 use crate::source::Error;
 
 /// A wire type as a map key or value.
@@ -29,30 +28,8 @@ pub struct ReaderTables {
     pub targets: HashMap<MapData, u32, u32>,
     /// Counts by cause.
     pub counters: PerCpuArray<MapData, u64>,
-}
-
-/// What the pipeline needs: the verdicts on call sites.
-pub struct Verdicts {
-    sites: HashMap<MapData, Wire<SiteKey>, u32>,
-}
-
-impl Verdicts {
-    /// Tells the kernel half what a call site is.
-    pub fn tell(&mut self, pid: u32, level: u32, ip: u64, class: SiteClass) {
-        let value = match class {
-            SiteClass::Lock(_) => verdict::LOCK,
-            SiteClass::Idle => verdict::IDLE,
-            SiteClass::ByCaller(offset) => verdict::BY_CALLER | (offset << 8),
-            SiteClass::Unknown => return,
-        };
-        // A verdict that cannot be written costs a few needless records, nothing else.
-        let _ = self.sites.insert(Wire(SiteKey { tgid: pid, level, ip }), value, 0);
-    }
-
-    /// Takes a verdict back: the process that had this code is gone.
-    pub fn forget(&mut self, pid: u32, level: u32, ip: u64) {
-        let _ = self.sites.remove(&Wire(SiteKey { tgid: pid, level, ip }));
-    }
+    /// Verdicts on call sites.
+    pub sites: HashMap<MapData, Wire<SiteKey>, u32>,
 }
 
 fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
@@ -66,16 +43,15 @@ fn wrong(name: &'static str) -> impl Fn(aya::maps::MapError) -> Error {
 }
 
 /// Takes the maps out of a loaded object.
-pub fn take(ebpf: &mut Ebpf) -> Result<(ReaderTables, Verdicts), Error> {
-    let reader = ReaderTables {
+pub fn take(ebpf: &mut Ebpf) -> Result<ReaderTables, Error> {
+    Ok(ReaderTables {
         ring: RingBuf::try_from(taken(ebpf, "RING")?).map_err(wrong("RING"))?,
         waits: HashMap::try_from(taken(ebpf, "WAITS")?).map_err(wrong("WAITS"))?,
         locks: HashMap::try_from(taken(ebpf, "LOCKS")?).map_err(wrong("LOCKS"))?,
         targets: HashMap::try_from(taken(ebpf, "TARGETS")?).map_err(wrong("TARGETS"))?,
         counters: PerCpuArray::try_from(taken(ebpf, "COUNTERS")?).map_err(wrong("COUNTERS"))?,
-    };
-    let sites = HashMap::try_from(taken(ebpf, "SITES")?).map_err(wrong("SITES"))?;
-    Ok((reader, Verdicts { sites }))
+        sites: HashMap::try_from(taken(ebpf, "SITES")?).map_err(wrong("SITES"))?,
+    })
 }
 
 impl ReaderTables {

@@ -1,56 +1,108 @@
 //! Looking at threads that still sleep: the kernel's table of waits, checked against the thread.
 
 use std::fs;
+use std::ops::Range;
 
-use lockprobe_ebpf::wire::Header;
-use lockprobe_ebpf::wire::{Thread, Wait, WaitRecord, kind, state, wait_flag};
+use lockprobe_ebpf::wire::{
+    Header, SiteKey, Thread, Wait, WaitRecord, kind, state, verdict, wait_flag,
+};
+use zerocopy::{FromBytes, IntoBytes};
 
-use super::tables::ReaderTables;
+use super::tables::{ReaderTables, Wire};
 
 /// Most threads announced in one look; more than any person reads, and a bound on the batch.
 const AT_MOST: usize = 4096;
 
-/// Every thread asleep on a lock for at least the threshold, as `WAITING` records.
-pub fn asleep(tables: &mut ReaderTables, now: u64, min_wait: u64) -> Vec<WaitRecord> {
+/// Every thread asleep on a lock for a time in this range, as `WAITING` records.
+pub fn asleep(tables: &mut ReaderTables, now: u64, ages: Range<u64>) -> Vec<WaitRecord> {
     let mut found = Vec::new();
-    let mut stale = Vec::new();
+    let mut over = Vec::new();
     for (tid, wait) in tables.waits.iter().flatten() {
         let wait = wait.0;
-        if wait.state != state::SLEEPING || now.saturating_sub(wait.start_ns) < min_wait {
+        let age = now.saturating_sub(wait.start_ns);
+        if wait.state != state::SLEEPING || !ages.contains(&age) {
             continue;
         }
-        match look(tid, wait, now) {
-            Some(record) => found.push(record),
-            None => stale.push((tid, wait)),
+        match look(tables, tid, wait, now) {
+            Look::Waits(record) => found.push(*record),
+            Look::Idle => over.push((tid, wait)),
+            Look::Gone if wait.flags & wait_flag::PREEXISTING != 0 => over.push((tid, wait)),
+            Look::Gone => {}
         }
         if found.len() == AT_MOST {
             break;
         }
     }
-    for (tid, wait) in stale {
+    for (tid, wait) in over {
         remove_if_unchanged(tables, tid, wait);
     }
     found
 }
 
-/// The iterator may note a thread just as it wakes: such an entry would sleep for ever.
+/// What a look at one thread shows.
+enum Look {
+    /// It sleeps on a lock, or on what may be one.
+    Waits(Box<WaitRecord>),
+    /// It sleeps on something that is no lock.
+    Idle,
+    /// It does not sleep there any more.
+    Gone,
+}
+
+/// Takes an entry out that is none: the site has been found idle since, or the iterator noted the
+/// thread just as it woke, and nothing would ever end such a wait.
 fn remove_if_unchanged(tables: &mut ReaderTables, tid: u32, seen: Wait) {
     let now = tables.waits.get(&tid, 0).ok().map(|w| (w.0.state, w.0.sleep_ns));
-    if seen.flags & wait_flag::PREEXISTING != 0 && now == Some((seen.state, seen.sleep_ns)) {
+    if now == Some((seen.state, seen.sleep_ns)) {
         let _ = tables.waits.remove(&tid);
     }
 }
 
-fn look(tid: u32, mut wait: Wait, now: u64) -> Option<WaitRecord> {
+fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
+    let Some(thread) = thread(tid) else { return Look::Gone };
+    let preexisting = wait.flags & wait_flag::PREEXISTING != 0;
+    if preexisting && !sleeps_on(thread.tgid, tid, wait.lock) {
+        return Look::Gone;
+    }
+    let verdict_on = |level: u32, ip: u64| {
+        let key = SiteKey { tgid: thread.tgid, level, ip };
+        tables.sites.get(&Wire(key), 0).unwrap_or(verdict::UNKNOWN)
+    };
+    let own = verdict_on(0, wait.ip);
+    if own & 0xff == verdict::BY_CALLER && wait.flags & wait_flag::CALLER_KNOWN == 0 {
+        // Found out only after the thread fell asleep.
+        let mut caller = [0u64];
+        if read(thread.tgid, wait.sp + u64::from(own >> 8), &mut caller) {
+            wait.caller = caller[0];
+            wait.flags |= wait_flag::CALLER_KNOWN;
+        }
+    }
+    let above =
+        if wait.flags & wait_flag::CALLER_KNOWN != 0 { verdict_on(1, wait.caller) } else { 0 };
+    if own & 0xff == verdict::IDLE || above & 0xff == verdict::IDLE {
+        return Look::Idle;
+    }
+    let mut words = [0u32; 6];
+    if read(thread.tgid, wait.lock, &mut words) {
+        if wait.flags & wait_flag::WORDS == 0 {
+            wait.first_owner = words[2];
+        }
+        wait.words = words;
+        wait.flags |= wait_flag::WORDS;
+    } else {
+        wait.flags &= !wait_flag::WORDS;
+    }
+    let len = size_of::<WaitRecord>() as u32;
+    let header = Header { kind: kind::WAITING, len, time_ns: now };
+    Look::Waits(Box::new(WaitRecord { header, thread, wait }))
+}
+
+fn thread(tid: u32) -> Option<Thread> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    let tgid: u32 = field("Tgid:")?.trim().parse().ok()?;
-    if wait.flags & wait_flag::PREEXISTING != 0 && !sleeps_on(tgid, tid, wait.lock) {
-        return None;
-    }
     let ids: Vec<u32> = field("NSpid:")?.split_whitespace().flat_map(str::parse).collect();
     let mut thread = Thread {
-        tgid,
+        tgid: field("Tgid:")?.trim().parse().ok()?,
         tid,
         ns_tid: ids.last().copied().unwrap_or(tid),
         ns_level: ids.len().saturating_sub(1) as u32,
@@ -59,18 +111,7 @@ fn look(tid: u32, mut wait: Wait, now: u64) -> Option<WaitRecord> {
     let name = field("Name:")?.trim_start_matches('\t').as_bytes();
     let length = name.len().min(15);
     thread.comm[..length].copy_from_slice(&name[..length]);
-    match lock_words(tgid, wait.lock) {
-        Some(words) => {
-            if wait.flags & wait_flag::WORDS == 0 {
-                wait.first_owner = words[2];
-            }
-            wait.words = words;
-            wait.flags |= wait_flag::WORDS;
-        }
-        None => wait.flags &= !wait_flag::WORDS,
-    }
-    let len = size_of::<WaitRecord>() as u32;
-    Some(WaitRecord { header: Header { kind: kind::WAITING, len, time_ns: now }, thread, wait })
+    Some(thread)
 }
 
 /// Whether the thread is inside a futex call on this address: system call number, then arguments.
@@ -83,13 +124,13 @@ fn sleeps_on(tgid: u32, tid: u32, lock: u64) -> bool {
     matches!(number, Some(libc::SYS_futex | 455)) && address == Some(lock)
 }
 
-/// The lock's memory as it is now.
-fn lock_words(pid: u32, address: u64) -> Option<[u32; 6]> {
-    let mut words = [0u32; 6];
-    let here = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
-    let there = libc::iovec { iov_base: address as *mut _, iov_len: size_of_val(&words) };
+/// Reads memory of another process as it is now; whether all of it could be read.
+fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut [T]) -> bool {
+    let bytes = words.as_mut_bytes();
+    let here = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let there = libc::iovec { iov_base: address as *mut _, iov_len: bytes.len() };
     // SAFETY: both vectors have one element; the kernel checks the foreign address and writes at
-    // most 24 bytes to `words`, which lives until the call returns.
+    // most `bytes.len()` bytes to `bytes`, which lives until the call returns.
     let read = unsafe { libc::process_vm_readv(pid as libc::pid_t, &here, 1, &there, 1, 0) };
-    (read == size_of_val(&words) as isize).then_some(words)
+    read == bytes.len() as isize
 }
