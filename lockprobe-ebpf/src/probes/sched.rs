@@ -2,8 +2,8 @@
 //!
 //! `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next,
 //! unsigned int prev_state)` and `sched_waking(struct task_struct *p)`. Both run with interrupts
-//! off on the processor concerned. The path of a switch that is no lock wait is a state test and
-//! two register loads.
+//! off on the processor concerned. What a task that is in no lock wait costs: going to sleep, a call
+//! for its registers and a comparison; being woken and running again, a look into an array.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
@@ -98,6 +98,9 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         // SAFETY: a value of the map; only this thread's own sleeping and waking write it, and
         // the scheduler keeps those apart.
         let wait = unsafe { &mut *wait };
+        if wait.state != state::SLEEPING && wait.state != state::WOKEN {
+            filter::sleeps(at.tid);
+        }
         if is_retry(wait, task, call.lock, at) {
             wait.state = state::SLEEPING;
             wait.sleeps += 1;
@@ -116,7 +119,9 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         // SAFETY: this processor's slot, interrupts off.
         let wait = unsafe { &mut *wait };
         begin(wait, call, at, now);
+        filter::sleeps(at.tid);
         if WAITS.insert(at.tid, *&*wait, BPF_NOEXIST as u64).is_err() {
+            filter::runs(at.tid);
             return count(Counter::DroppedWaitTableFull);
         }
     }
@@ -214,7 +219,7 @@ fn frame_hash(registers: Registers, sp: u64) -> u64 {
 /// A sleeping task is about to be woken, by the task running here or by an interrupt.
 #[inline(always)]
 fn on_wake(task: Task) {
-    if task.registers().lock_call().is_none() {
+    if !filter::may_sleep(task.tid()) || task.registers().lock_call().is_none() {
         return;
     }
     let Some(wait) = WAITS.get_ptr_mut(task.tid()) else { return };
@@ -289,7 +294,7 @@ fn close_hold(wait: &mut Wait) {
 /// A task is about to run.
 #[inline(always)]
 fn on_run(task: Task) {
-    if task.registers().lock_call().is_none() {
+    if !filter::may_sleep(task.tid()) || task.registers().lock_call().is_none() {
         return;
     }
     let Some(wait) = WAITS.get_ptr_mut(task.tid()) else { return };
@@ -305,6 +310,7 @@ fn on_run(task: Task) {
         return;
     }
     wait.state = state::RUNNING;
+    filter::runs(task.tid());
     wait.run_ns = now;
     wait.run_cpu_ns = task.cpu_ns();
     let elapsed = now.wrapping_sub(wait.start_ns);
