@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 const WINDOWS: usize = 40;
 const WINDOW: Duration = Duration::from_millis(10);
 /// The contended loop has longer ones: threads take turns by the scheduler's tick.
-const LONG_WINDOWS: usize = 8;
+const LONG_WINDOWS: usize = 16;
 const LONG_WINDOW: Duration = Duration::from_millis(50);
 
 const CONTENDERS: usize = 4;
-/// About 0.1 us of work inside the lock, and as much outside.
-const WORK: u32 = 200;
+/// About 0.25 us of work inside the lock, and as much outside.
+const WORK: u32 = 1000;
 /// How long `block` holds the lock another thread wants.
 const HOLD: Duration = Duration::from_millis(5);
 /// How long it lives on: what a call site is can be found out only while its process is there.
@@ -60,15 +60,22 @@ fn prefer() {
 /// Keeps the calling thread, and those it starts later, on the last processor: the first one
 /// takes most interrupts.
 fn pin() {
+    pin_to(processors() - 1);
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn pin_to(processor: usize) {
     // SAFETY: a set of processors is plain bits; zero is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
-    // SAFETY: `last` is far below the 1024 the set has room for; the pointer is valid.
+    // SAFETY: `processor` is far below the 1024 the set has room for; the pointer is valid.
     let failed = unsafe {
-        libc::CPU_SET(last, &mut set);
+        libc::CPU_SET(processor, &mut set);
         libc::sched_setaffinity(0, size_of_val(&set), &set)
     };
-    assert_eq!(failed, 0, "cannot pin to processor {last}");
+    assert_eq!(failed, 0, "cannot pin to processor {processor}");
 }
 
 /// Nanoseconds a call on one processor.
@@ -148,7 +155,9 @@ fn work() {
 fn contended() -> f64 {
     static PASSED: AtomicU64 = AtomicU64::new(0);
     static STOP: AtomicBool = AtomicBool::new(false);
-    let contend = || {
+    // Each at home on a processor: with threads that move, the figure depends on who met whom.
+    let contend = |processor: usize| {
+        pin_to(processor);
         while !STOP.load(Ordering::Relaxed) {
             MUTEX.lock();
             work();
@@ -158,7 +167,8 @@ fn contended() -> f64 {
             work();
         }
     };
-    let threads: Vec<_> = (0..CONTENDERS).map(|_| std::thread::spawn(contend)).collect();
+    let threads: Vec<_> =
+        (0..CONTENDERS).map(|at| std::thread::spawn(move || contend(at % processors()))).collect();
     std::thread::sleep(LONG_WINDOW);
     let window = || {
         let (begun, before) = (Instant::now(), PASSED.load(Ordering::Relaxed));
