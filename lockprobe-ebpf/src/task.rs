@@ -107,15 +107,18 @@ impl Task {
         out.tid = self.tid();
         let thread_pid: u64 = self.load(&TASK_THREAD_PID);
         let mut level = 0u32;
-        let mut number = 0u32;
+        let mut number = out.tid;
         // SAFETY: the helper checks the address and writes exactly the size named; `out` is
         // exclusive for the time of the call.
         unsafe {
             let at = thread_pid + PID_LEVEL.load();
             bpf_probe_read_kernel((&raw mut level).cast(), 4, at as *const _);
-            let slot = (level as u64 & 63) * UPID_SIZE.load();
-            let at = thread_pid + PID_NUMBERS.load() + slot;
-            bpf_probe_read_kernel((&raw mut number).cast(), 4, at as *const _);
+            // In the host's own namespace both numbers are the same.
+            if level != 0 {
+                let slot = (level as u64 & 63) * UPID_SIZE.load();
+                let at = thread_pid + PID_NUMBERS.load() + slot;
+                bpf_probe_read_kernel((&raw mut number).cast(), 4, at as *const _);
+            }
             let name = self.0.add(TASK_COMM.load() as usize);
             bpf_probe_read_kernel((&raw mut out.comm).cast(), 16, name.cast());
         }

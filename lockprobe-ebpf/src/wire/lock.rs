@@ -25,10 +25,16 @@ const OCTAVE: [u32; 7] = [
     3_938_502_375,
 ];
 
+/// 1 if `a` is above `b`, else 0, for numbers below 2^63: the sign of their difference.
+#[inline(always)]
+fn above(a: u64, b: u64) -> u32 {
+    (b.wrapping_sub(a) >> 63) as u32
+}
+
 /// Bucket of a duration in nanoseconds: the largest `i` with `2^(10 + i/8) < ns`, clamped.
 ///
 /// Upper bounds are inclusive and lower bounds exclusive, as the OpenTelemetry data model has it.
-/// Written without loops, tables or division by the counting of bits, which eBPF lacks.
+/// eBPF cannot count leading zeros, so they are searched for.
 #[inline(always)]
 pub fn bucket_of(ns: u64) -> u32 {
     // 2^k belongs to the bucket that ends there, so the octave is that of ns - 1.
@@ -39,40 +45,25 @@ pub fn bucket_of(ns: u64) -> u32 {
     if v >> 62 != 0 {
         return BUCKETS as u32 - 1;
     }
+    // Without branches, which the verifier would follow both ways each: 35 of them.
     let mut octave = 0u32;
     let mut rest = v;
-    if rest >> 32 != 0 {
-        rest >>= 32;
-        octave += 32;
+    let mut step = 32;
+    while step != 0 {
+        let shift = above(rest >> step, 0) * step;
+        rest >>= shift;
+        octave += shift;
+        step >>= 1;
     }
-    if rest >> 16 != 0 {
-        rest >>= 16;
-        octave += 16;
-    }
-    if rest >> 8 != 0 {
-        rest >>= 8;
-        octave += 8;
-    }
-    if rest >> 4 != 0 {
-        rest >>= 4;
-        octave += 4;
-    }
-    if rest >> 2 != 0 {
-        rest >>= 2;
-        octave += 2;
-    }
-    octave += (rest >> 1 != 0) as u32;
     // 1.31 fixed point, up to and including 2.0; the bounds in between are irrational, so that
     // comparing with them rounded down is exact.
     let mantissa = (ns << (62 - octave)) >> 31;
     let mut sub = 0u32;
-    sub += (mantissa > OCTAVE[0] as u64) as u32;
-    sub += (mantissa > OCTAVE[1] as u64) as u32;
-    sub += (mantissa > OCTAVE[2] as u64) as u32;
-    sub += (mantissa > OCTAVE[3] as u64) as u32;
-    sub += (mantissa > OCTAVE[4] as u64) as u32;
-    sub += (mantissa > OCTAVE[5] as u64) as u32;
-    sub += (mantissa > OCTAVE[6] as u64) as u32;
+    let mut i = 0;
+    while i < OCTAVE.len() {
+        sub += above(mantissa, OCTAVE[i] as u64);
+        i += 1;
+    }
     let bucket = ((octave - HISTOGRAM_MIN_EXPONENT) << HISTOGRAM_SCALE) + sub;
     if bucket < BUCKETS as u32 { bucket } else { BUCKETS as u32 - 1 }
 }
