@@ -152,22 +152,13 @@ impl Registers {
             return self.futex2_call(nr);
         }
         let op = self.get(&REG_ARG1);
-        let call = match op & FUTEX_CMD_MASK {
-            0 => call::FUTEX_WAIT,
-            9 => call::FUTEX_WAIT_BITSET,
-            6 | 13 => call::FUTEX_LOCK_PI,
-            11 => call::FUTEX_WAIT_REQUEUE_PI,
-            _ => return None,
-        };
-        let mut flags = 0;
-        if op & FUTEX_PRIVATE != 0 {
-            flags |= wait_flag::PRIVATE;
+        let call = (op & FUTEX_CMD_MASK) + 1;
+        if call >= 64 || (call::OPERATIONS >> call) & 1 == 0 {
+            return None;
         }
-        if self.get(&REG_ARG3) != 0 {
-            flags |= wait_flag::TIMED;
-        }
+        let flags = flags(op & FUTEX_PRIVATE, self.get(&REG_ARG3));
         let value = self.get(&REG_ARG2) as u32;
-        Some(LockCall { call, flags, lock: self.get(&REG_ARG0), value })
+        Some(LockCall { call: call as u32, flags, lock: self.get(&REG_ARG0), value })
     }
 
     #[inline(always)]
@@ -175,14 +166,15 @@ impl Registers {
         if nr != NR_FUTEX_WAIT.load() {
             return None;
         }
-        let mut flags = 0;
-        if self.get(&REG_ARG3) & FUTEX2_PRIVATE != 0 {
-            flags |= wait_flag::PRIVATE;
-        }
-        if self.get(&REG_ARG4) != 0 {
-            flags |= wait_flag::TIMED;
-        }
+        let flags = flags(self.get(&REG_ARG3) & FUTEX2_PRIVATE, self.get(&REG_ARG4));
         let value = self.get(&REG_ARG1) as u32;
         Some(LockCall { call: call::FUTEX2_WAIT, flags, lock: self.get(&REG_ARG0), value })
     }
+}
+
+/// Flags of a call, without branches: every branch doubles what the verifier has to follow.
+#[inline(always)]
+fn flags(private: u64, timeout: u64) -> u32 {
+    let is_set = |word: u64| ((word | word.wrapping_neg()) >> 63) as u32;
+    is_set(private) * wait_flag::PRIVATE | is_set(timeout) * wait_flag::TIMED
 }
