@@ -59,7 +59,8 @@ fn on_sleep(task: Task) {
     let sp = registers.get(&REG_SP);
     let mut flags = call.flags;
     let mut caller_offset = 0;
-    match filter::verdict_on(tgid, 0, ip) {
+    let mut site = filter::verdict_on(tgid, 0, ip);
+    match site {
         v if v & 0xff == verdict::IDLE => return count(Counter::SkippedIdle),
         v if v & 0xff == verdict::BY_CALLER => {
             caller_offset = (v >> 8) as u64;
@@ -68,13 +69,15 @@ fn on_sleep(task: Task) {
         _ => {}
     }
     let caller: u64 = read_user(sp + caller_offset).unwrap_or(0);
-    if flags & wait_flag::CALLER_KNOWN != 0
-        && filter::verdict_on(tgid, 1, caller) & 0xff == verdict::IDLE
-    {
-        return count(Counter::SkippedIdle);
+    if flags & wait_flag::CALLER_KNOWN != 0 {
+        site = filter::verdict_on(tgid, 1, caller);
+        if site & 0xff == verdict::IDLE {
+            return count(Counter::SkippedIdle);
+        }
     }
     let tid = task.tid();
-    let at = Place { tgid, tid, ip, sp, caller, flags, hash: frame_hash(registers, sp) };
+    let new = site == verdict::UNKNOWN;
+    let at = Place { tgid, tid, ip, sp, caller, flags, new, hash: frame_hash(registers, sp) };
     record_sleep(task, registers, call, at);
 }
 
@@ -87,6 +90,8 @@ struct Place {
     sp: u64,
     caller: u64,
     flags: u32,
+    /// The agent has not said what it is.
+    new: bool,
     hash: u64,
 }
 
@@ -372,5 +377,6 @@ fn announce_lock(
             0
         };
     }
-    emit::submit(entry);
+    // To say what a new place is, the agent needs the process, which may end any moment.
+    if at.new { emit::submit_now(entry) } else { emit::submit(entry) }
 }
