@@ -125,6 +125,10 @@ constants! {
     TASK_CPU_NS = 0;
     /// `se.exec_start`: about when a sleeping task fell asleep.
     TASK_EXEC_START = 0;
+    /// `on_rq`: whether the scheduler has the task among the runnable ones.
+    TASK_ON_RQ = 0;
+    /// `se.sched_delayed` (Linux 6.12): asleep, though still counted as runnable; 0 where absent.
+    TASK_SCHED_DELAYED = 0;
     /// `level` in `struct pid`.
     PID_LEVEL = 0;
     /// `numbers` in `struct pid`.

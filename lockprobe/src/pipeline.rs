@@ -317,13 +317,13 @@ impl Pipeline {
             ("decode", "malformed_kind", health.malformed_kind),
             ("decode", "malformed_value", health.malformed_value),
             ("backend", "evicted", self.futex.skipped().evicted),
-            ("track", "late", self.order.late()),
             ("track", "end_unseen", self.tracker.expired()),
         ]);
         losses.skipped.extend([
             ("not_a_lock", self.futex.skipped().idle),
             ("unclassified", self.futex.skipped().unclassified),
             ("counted_elsewhere", self.uncounted.waits),
+            ("told_late", self.order.late()),
         ]);
         losses
     }

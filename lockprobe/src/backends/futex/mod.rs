@@ -23,7 +23,7 @@ use people::People;
 
 use crate::model::{
     Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Observation,
-    Precision, ProcessEvent, ProcessSeen, WaitSeen, WakeReason, What,
+    Precision, ProcessEvent, ProcessSeen, Thread, WaitSeen, WakeReason, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
@@ -196,8 +196,15 @@ impl Futex {
             self.people.meet(waker);
         }
         self.locks.see(wait);
+        let attempt = self.attempt(wait);
+        // That the lock was let go is certain, whatever becomes of the attempt.
+        if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker) {
+            self.contended(&attempt, &lock, out);
+            let what = released(wait, waker, lock.kind);
+            out.push(LockEvent { time: wait.woken, lock, thread: *waker, what });
+        }
         // An earlier attempt of this thread is over: it is at another one.
-        if let Some(earlier) = self.attempts.ran(self.attempt(wait)) {
+        if let Some(earlier) = self.attempts.ran(attempt) {
             self.ended(&earlier, out);
         }
     }
@@ -268,22 +275,6 @@ impl Futex {
         let wait = &attempt.wait;
         let Some(lock) = self.lock_of(wait) else { return };
         self.contended(attempt, &lock, out);
-        if let Some(waker) = &wait.waker {
-            // Let go when it woke this thread; held at least since this thread slept.
-            let not_before = wait.released_before;
-            let (since, precision) = match wait.holder_since {
-                Some(since) if wait.hold_exact => (since, Precision::Exact),
-                _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
-                _ => (not_before, Precision::Unknown),
-            };
-            let source = match owner_word(lock.kind, wait.words.map(|w| w[2]), wait) {
-                Some(owner) if owner == waker.ns_tid => HolderSource::OwnerWord,
-                _ => HolderSource::Waker,
-            };
-            let holder = Holder { id: waker.id, name: waker.name(), source };
-            let what = What::Released { holder, since, not_before, precision };
-            out.push(LockEvent { time: wait.woken, lock: lock.clone(), thread: *waker, what });
-        }
         let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));
         let timed_out = wait.timed && matches!(wait.reason, WakeReason::Other);
         let sleeps = wait.sleeps;
@@ -294,6 +285,22 @@ impl Futex {
         };
         out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
     }
+}
+
+/// The waker let the lock go when it woke the thread; it had it at least since the thread slept.
+fn released(wait: &WaitSeen, waker: &Thread, kind: LockKind) -> What {
+    let not_before = wait.released_before;
+    let (since, precision) = match wait.holder_since {
+        Some(since) if wait.hold_exact => (since, Precision::Exact),
+        _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
+        _ => (not_before, Precision::Unknown),
+    };
+    let source = match owner_word(kind, wait.words.map(|w| w[2]), wait) {
+        Some(owner) if owner == waker.ns_tid => HolderSource::OwnerWord,
+        _ => HolderSource::Waker,
+    };
+    let holder = Holder { id: waker.id, name: waker.name(), source };
+    What::Released { holder, since, not_before, precision }
 }
 
 /// The owner a lock's memory names, as a thread id of the process's own PID namespace.
