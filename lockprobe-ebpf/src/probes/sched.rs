@@ -11,8 +11,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use lockprobe_ebpf::wire::{
-    Counter, LockKey, LockRecord, STACK_BYTES, Wait, WaitRecord, kind, reason, state, verdict,
-    wait_flag,
+    Counter, LockKey, LockRecord, STACK_BYTES, Wait, kind, reason, state, verdict, wait_flag,
 };
 
 use crate::emit::{self, count};
@@ -103,26 +102,30 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         // SAFETY: a value of the map; only this thread's own sleeping and waking write it, and
         // the scheduler keeps those apart.
         let wait = unsafe { &mut *wait };
+        if wait.state == state::WOKEN {
+            tally::ran_unseen(task, wait);
+        }
         if is_retry(wait, task, call.lock, at) {
             wait.state = state::SLEEPING;
             wait.sleeps += 1;
             wait.sleep_ns = now;
             wait.reason = reason::UNKNOWN;
+            wait.run_cpu_ns = task.cpu_ns();
             read_words(call.lock, wait);
             take_early_wake(wait, now);
             count(Counter::Retries);
             if wait.flags & wait_flag::SENT != 0 {
-                send_wait(kind::RESUME, task, wait, now);
+                emit::wait(kind::RESUME, task, wait, now);
             }
             return;
         }
-        begin(wait, call, at, now);
+        begin(wait, task, call, at, now);
         take_early_wake(wait, now);
     } else {
         let Some(wait) = NEW_WAIT.get_ptr_mut(0) else { return };
         // SAFETY: this processor's slot, interrupts off.
         let wait = unsafe { &mut *wait };
-        begin(wait, call, at, now);
+        begin(wait, task, call, at, now);
         if WAITS.insert(at.tid, *&*wait, BPF_NOEXIST as u64).is_err() {
             return count(Counter::DroppedWaitTableFull);
         }
@@ -150,7 +153,7 @@ fn is_retry(wait: &Wait, task: Task, lock: u64, at: Place) -> bool {
 }
 
 #[inline(always)]
-fn begin(wait: &mut Wait, call: LockCall, at: Place, now: u64) {
+fn begin(wait: &mut Wait, task: Task, call: LockCall, at: Place, now: u64) {
     wait.state = state::SLEEPING;
     wait.flags = at.flags;
     wait.call = call.call;
@@ -163,6 +166,8 @@ fn begin(wait: &mut Wait, call: LockCall, at: Place, now: u64) {
     wait.sleep_ns = now;
     wait.woken_ns = 0;
     wait.run_ns = 0;
+    // Asleep it uses none: what it has used now is what it will have used when it runs again.
+    wait.run_cpu_ns = task.cpu_ns();
     wait.holder_since_ns = 0;
     wait.release_before_ns = 0;
     wait.frame_hash = at.hash;
@@ -256,7 +261,7 @@ fn on_wake(task: Task) {
         wait.early_release_before_ns = before;
     }
     if reason == reason::RELEASE {
-        close_hold(wait, call.lock, asleep);
+        close_hold(waker, wait, call.lock, asleep);
     }
 }
 
@@ -306,10 +311,13 @@ fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: T
 /// been marked over then, or the lock's latest release been put after it where the waker was not
 /// seen. A hold that began before this thread slept is no such proof.
 #[inline(always)]
-fn close_hold(wait: &mut Wait, lock: u64, slept: bool) {
+fn close_hold(waker: Task, wait: &mut Wait, lock: u64, slept: bool) {
     let Some(own) = WAITS.get_ptr_mut(wait.waker.tid) else { return };
     // SAFETY: a value of the map; the waker is the task running here.
     let own = unsafe { &mut *own };
+    if own.state == state::WOKEN && own.lock == lock {
+        tally::ran_unseen(waker, own);
+    }
     if own.state != state::RUNNING || own.lock != lock {
         return;
     }
@@ -343,29 +351,7 @@ fn on_run(task: Task) {
     } else if wait.state != state::WOKEN {
         return;
     }
-    wait.state = state::RUNNING;
-    wait.run_ns = now;
-    wait.run_cpu_ns = task.cpu_ns();
-    let elapsed = now.wrapping_sub(wait.start_ns);
-    tally::count_attempt(task.tgid(), wait, elapsed);
-    if elapsed < MIN_WAIT_NS.load() {
-        return count(Counter::SkippedShort);
-    }
-    send_wait(kind::WAIT, task, wait, now);
-}
-
-#[inline(always)]
-fn send_wait(kind: u32, task: Task, wait: &mut Wait, now: u64) {
-    let Some(mut entry) = emit::reserve::<WaitRecord>(kind, now, Counter::DroppedWaitRingFull)
-    else {
-        return;
-    };
-    wait.flags |= wait_flag::SENT;
-    // SAFETY: the slot is a whole `WaitRecord`.
-    let record = unsafe { &mut *entry.as_mut_ptr() };
-    task.describe(&mut record.thread);
-    record.wait = *wait;
-    emit::submit(entry);
+    tally::ran(task, wait, now);
 }
 
 /// The first contention of a lock: what is needed to tell what it is and what it is called.
