@@ -25,6 +25,8 @@ pub struct Place {
     pub flags: u32,
     /// What a retry leaves as it was.
     pub hash: u64,
+    /// The agent has not said yet what this place is.
+    pub new: bool,
 }
 
 /// Whether a sleep goes on with the attempt of the sleep before.
@@ -45,7 +47,7 @@ pub fn is_retry(wait: &Wait, task: Task, lock: u64, at: Place) -> bool {
 
 /// Begins an attempt.
 #[inline(always)]
-pub fn begin(wait: &mut Wait, call: LockCall, at: Place, now: u64) {
+pub fn begin(wait: &mut Wait, task: Task, call: LockCall, at: Place, now: u64) {
     wait.state = state::SLEEPING;
     wait.flags = at.flags;
     wait.call = call.call;
@@ -58,6 +60,8 @@ pub fn begin(wait: &mut Wait, call: LockCall, at: Place, now: u64) {
     wait.sleep_ns = now;
     wait.woken_ns = 0;
     wait.run_ns = 0;
+    // Asleep it uses none: what it has used now is what it will have used when it runs again.
+    wait.run_cpu_ns = task.cpu_ns();
     wait.holder_since_ns = 0;
     wait.release_before_ns = 0;
     wait.frame_hash = at.hash;
@@ -104,7 +108,7 @@ pub fn wake(wait: &mut Wait, call: LockCall, task: Task) {
         wait.early_release_before_ns = before;
     }
     if reason == reason::RELEASE {
-        close_hold(wait, call.lock, asleep);
+        close_hold(waker, wait, call.lock, asleep);
     }
 }
 
@@ -154,10 +158,13 @@ fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: T
 /// been marked over then, or the lock's latest release been put after it where the waker was not
 /// seen. A hold that began before this thread slept is no such proof.
 #[inline(always)]
-fn close_hold(wait: &mut Wait, lock: u64, slept: bool) {
+fn close_hold(waker: Task, wait: &mut Wait, lock: u64, slept: bool) {
     let Some(own) = WAITS.get_ptr_mut(wait.waker.tid) else { return };
     // SAFETY: a value of the map; the waker is the task running here.
     let own = unsafe { &mut *own };
+    if own.state == state::WOKEN && own.lock == lock {
+        tally::ran_unseen(waker, own);
+    }
     if own.state != state::RUNNING || own.lock != lock {
         return;
     }

@@ -2,9 +2,10 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
-use lockprobe_ebpf::wire::{Counter, Header};
+use lockprobe_ebpf::wire::{Counter, Header, Wait, WaitRecord, wait_flag};
 
 use crate::maps::{COUNTERS, RING};
+use crate::task::Task;
 
 const RB_NO_WAKEUP: u64 = 1;
 const RB_FORCE_WAKEUP: u64 = 2;
@@ -53,5 +54,26 @@ pub fn submit<T>(entry: RingBufEntry<T>) {
     let flags =
         if RING.query(RB_AVAIL_DATA) >= WAKEUP_BYTES { RB_FORCE_WAKEUP } else { RB_NO_WAKEUP };
     entry.submit(flags);
+    count(Counter::Emitted);
+}
+
+/// Sends a wait as it stands.
+#[inline(always)]
+pub fn wait(kind: u32, task: Task, wait: &mut Wait, now: u64) {
+    let Some(mut entry) = reserve::<WaitRecord>(kind, now, Counter::DroppedWaitRingFull) else {
+        return;
+    };
+    wait.flags |= wait_flag::SENT;
+    // SAFETY: the slot is a whole `WaitRecord`.
+    let record = unsafe { &mut *entry.as_mut_ptr() };
+    task.describe(&mut record.thread);
+    record.wait = *wait;
+    submit(entry);
+}
+
+/// Hands a slot over and wakes the agent: what it will look for does not wait 20 ms.
+#[inline(always)]
+pub fn submit_now<T>(entry: RingBufEntry<T>) {
+    entry.submit(RB_FORCE_WAKEUP);
     count(Counter::Emitted);
 }

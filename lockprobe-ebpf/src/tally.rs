@@ -1,10 +1,13 @@
 //! Counts and histograms of every wait, kept in the kernel whatever the threshold.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use lockprobe_ebpf::wire::{BUCKETS, Counter, LockKey, LockStats, Wait, bucket_of, wait_flag};
+use lockprobe_ebpf::wire::{
+    BUCKETS, Counter, LockKey, LockStats, Wait, bucket_of, kind, state, wait_flag,
+};
 
-use crate::emit::count;
-use crate::maps::{LOCKS, NEW_STATS};
+use crate::emit::{self, count};
+use crate::maps::{LOCKS, MIN_WAIT_NS, NEW_STATS};
+use crate::task::Task;
 
 /// Key of the entry that takes the waits of locks the table has no room for.
 pub const OVERFLOW: LockKey = LockKey { tgid: 0, reserved: 0, lock: 0 };
@@ -19,6 +22,27 @@ pub fn open(key: LockKey, ip: u64, caller: u64) {
     stats.ip = ip;
     stats.caller = caller;
     let _full = LOCKS.insert(key, &*stats, BPF_NOEXIST as u64);
+}
+
+/// A thread runs again: its wait is counted, and sent if it was long enough.
+#[inline(never)]
+pub fn ran(task: Task, wait: &mut Wait, now: u64) {
+    wait.state = state::RUNNING;
+    wait.run_ns = now;
+    let elapsed = now.wrapping_sub(wait.start_ns);
+    count_attempt(task.tgid(), wait, elapsed);
+    if elapsed < MIN_WAIT_NS.load() {
+        return count(Counter::SkippedShort);
+    }
+    emit::wait(kind::WAIT, task, wait, now);
+}
+
+/// A thread that was woken is found running without having been seen to begin: now and then the
+/// switch away from an idle processor is not traced. It ran about when it was woken.
+#[inline(always)]
+pub fn ran_unseen(task: Task, wait: &mut Wait) {
+    let woken = wait.woken_ns;
+    ran(task, wait, woken);
 }
 
 /// Counts an attempt in its lock's histogram; one that goes on moves to a higher bucket.

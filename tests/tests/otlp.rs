@@ -34,6 +34,8 @@ fn a_collector_gets_spans_with_links_and_one_resource_a_process() {
         let blocked_by = blocked_by.expect("a link to the hold that blocked it");
         let hold = holds.iter().find(|h| h.span_id == blocked_by.span_id).expect("that hold");
         assert_eq!(hold.trace_id, blocked_by.trace_id);
+        let root = spans.iter().find(|s| s.span_id == acquire.parent_span_id).expect("its root");
+        assert!(root.name.starts_with("lock ") && root.trace_id == acquire.trace_id);
         assert_eq!(
             attribute(&acquire.attributes, "lock.id"),
             attribute(&hold.attributes, "lock.id")
@@ -54,7 +56,8 @@ fn a_collector_that_is_away_costs_records_and_nothing_else() {
     let dropped = records.summary()["dropped"].as_array().unwrap();
     let lost: u64 =
         dropped.iter().filter(|d| text(d, "stage") == "otlp").map(|d| number(d, "count")).sum();
-    assert_eq!(lost, (records.acquires().len() + records.holds().len()) as u64);
+    // Spans are counted: the roots of traces come on top of the records.
+    assert!(lost >= (records.acquires().len() + records.holds().len()) as u64, "{lost} lost");
 }
 
 #[test]

@@ -89,7 +89,8 @@ fn a_replay_can_be_sent_to_a_collector() {
     records.expect_complete();
     let resources = collector.taken();
     let spans = spans(&resources);
-    assert_eq!(spans.len(), records.acquires().len() + records.holds().len());
+    let own = spans.iter().filter(|s| !s.name.starts_with("lock "));
+    assert_eq!(own.count(), records.acquires().len() + records.holds().len());
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     for record in records.acquires().into_iter().chain(records.holds()) {
         let span = spans.iter().find(|s| hex(&s.span_id) == text(record, "span_id")).unwrap();

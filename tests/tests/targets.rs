@@ -6,22 +6,49 @@ use lockprobe_tests::probe::{Probe, run};
 use lockprobe_tests::program::{Program, compiled};
 use lockprobe_tests::records::{Records, number, text};
 
-fn attach(program: &Program) -> Probe {
-    let pid = program.pid().to_string();
-    let probe = Probe::lockprobe(["trace", "--format", "jsonl", "-p", &pid]);
-    probe.attached();
-    probe
+/// lockprobe watching a program, and the file it writes to.
+struct Watch {
+    probe: Probe,
+    output: tempfile::NamedTempFile,
 }
 
-/// Watches a program whose thread waits already, and is let go.
+impl Watch {
+    /// Begins to watch.
+    fn new(program: &Program) -> Self {
+        let output = tempfile::NamedTempFile::new().unwrap();
+        let (pid, path) = (program.pid().to_string(), output.path().to_str().unwrap());
+        let arguments = ["trace", "--format", "jsonl", "--output", path, "-p", &pid];
+        let probe = Probe::lockprobe(arguments);
+        probe.attached();
+        Self { probe, output }
+    }
+
+    /// Waits until a record of this kind has been written.
+    fn until(&self, kind: &str) {
+        let mark = format!(r#""record":"{kind}""#);
+        lockprobe_tests::until(&format!("there is a {kind} record"), || {
+            std::fs::read_to_string(self.output.path()).unwrap().contains(&mark).then_some(())
+        });
+    }
+
+    /// Waits for its end.
+    fn records(self) -> Records {
+        self.probe.wait().expect(0);
+        Records::of_file(self.output.path())
+    }
+}
+
+/// Watches a program whose thread waits already, and is let go once that has been seen.
 fn already_blocked(mode: &str) -> (serde_json::Value, u32, Records) {
     let mut program = Program::start("scene", [mode]);
     let said = program.says();
-    let probe = attach(&program);
+    let watch = Watch::new(&program);
+    // Who it is is asked for when its waiting thread is looked at.
+    watch.until("process");
     program.go_on();
     let pid = program.pid();
     program.end();
-    let records = probe.wait().expect(0).records();
+    let records = watch.records();
     records.expect_complete();
     (said, pid, records)
 }
@@ -46,9 +73,10 @@ fn a_thread_that_waits_all_the_time_is_shown_as_waiting() {
     {
         let program = Program::start("scene", [mode]);
         let said = program.says();
-        let probe = attach(&program);
-        probe.signal(signal);
-        let records = probe.wait().expect(0).records();
+        let watch = Watch::new(&program);
+        watch.until("process");
+        watch.probe.signal(signal);
+        let records = watch.records();
         let wait = records.acquire_of(number(&said, "waiter"));
         assert_eq!(wait["lock.outcome"], "waiting", "{mode}: {wait}");
         assert_eq!(wait["lock.wait.start_estimated"], true);
@@ -79,10 +107,10 @@ fn a_process_that_does_not_exist_is_one_sentence() {
 fn the_end_of_the_process_is_the_end_of_the_trace() {
     let mut program = Program::start("scene", ["blocked"]);
     program.says();
-    let probe = attach(&program);
+    let watch = Watch::new(&program);
     program.go_on();
     program.end();
-    let records = probe.wait().expect(0).records();
+    let records = watch.records();
     assert_eq!(number(records.summary(), "findings"), 0);
 }
 
@@ -90,9 +118,10 @@ fn the_end_of_the_process_is_the_end_of_the_trace() {
 fn a_process_that_is_killed_ends_the_trace_and_its_waits() {
     let program = Program::start("scene", ["blocked"]);
     let said = program.says();
-    let probe = attach(&program);
+    let watch = Watch::new(&program);
+    watch.until("process");
     program.signal(libc::SIGKILL);
-    let records = probe.wait().expect(0).records();
+    let records = watch.records();
     let wait = records.acquire_of(number(&said, "waiter"));
     assert_eq!(wait["lock.outcome"], "abandoned", "{wait}");
     assert_eq!(wait["error.type"], "thread_exit", "{wait}");
@@ -170,24 +199,15 @@ fn the_host_is_watched_without_a_target() {
 #[test]
 fn a_deadlock_is_found_once_with_its_threads() {
     let mut program = Program::start("scene", ["deadlock"]);
-    let probe = attach(&program);
+    let first = Watch::new(&program);
     program.go_on();
     let said = program.says();
     let threads = said["threads"].as_array().unwrap();
-    // It is looked at every 100 ms, and believed at the second look.
-    let pid = program.pid();
-    let waited = Probe::lockprobe([
-        "trace",
-        "--format",
-        "jsonl",
-        "--duration",
-        "1s",
-        "-p",
-        &pid.to_string(),
-    ]);
-    let second = waited.wait().expect(0).records();
+    first.until("finding");
+    let second = Watch::new(&program);
+    second.until("finding");
     program.end();
-    let first = probe.wait().expect(0).records();
+    let (first, second) = (first.records(), second.records());
     for (records, from) in [(first, "before it formed"), (second, "after it formed")] {
         let findings = records.findings();
         let [finding] = findings[..] else { panic!("watched from {from}: {records:#?}") };

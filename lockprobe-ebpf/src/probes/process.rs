@@ -6,11 +6,12 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use lockprobe_ebpf::wire::{Counter, ProcessRecord, kind, process_event};
+use lockprobe_ebpf::wire::{Counter, ProcessRecord, kind, process_event, state};
 
 use crate::emit::{self, count};
 use crate::filter;
 use crate::maps::*;
+use crate::tally;
 use crate::task::Task;
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -40,7 +41,15 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
     let task = Task::new(ctx.arg::<*const u8>(0));
     let tid = task.tid();
     let tgid = task.tgid();
-    let waited = WAITS.remove(tid).is_ok();
+    let mut waited = false;
+    if let Some(wait) = WAITS.get_ptr_mut(tid) {
+        // SAFETY: a value of the map; its thread is the one running here.
+        let wait = unsafe { &mut *wait };
+        if wait.state == state::WOKEN && filter::is_target(tgid) {
+            tally::ran_unseen(task, wait);
+        }
+        waited = WAITS.remove(tid).is_ok();
+    }
     if waited {
         filter::leaves(tid);
     }

@@ -10,7 +10,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use lockprobe_ebpf::wire::{
-    Counter, LockKey, LockRecord, Wait, WaitRecord, kind, reason, state, verdict, wait_flag,
+    Counter, LockKey, LockRecord, Wait, kind, reason, state, verdict, wait_flag,
 };
 
 use crate::attempt::{self, Place};
@@ -58,7 +58,8 @@ fn on_sleep(task: Task) {
     let sp = registers.get(&REG_SP);
     let mut flags = call.flags;
     let mut caller_offset = 0;
-    match filter::verdict_on(tgid, 0, ip) {
+    let own = filter::verdict_on(tgid, 0, ip);
+    match own {
         v if v & 0xff == verdict::IDLE => return count(Counter::SkippedIdle),
         v if v & 0xff == verdict::BY_CALLER => {
             caller_offset = (v >> 8) as u64;
@@ -68,13 +69,16 @@ fn on_sleep(task: Task) {
     }
     let frame = Frame::read(sp);
     let caller = frame.word(sp, caller_offset);
-    if flags & wait_flag::CALLER_KNOWN != 0
-        && filter::verdict_on(tgid, 1, caller) & 0xff == verdict::IDLE
-    {
-        return count(Counter::SkippedIdle);
+    let mut new = own == verdict::UNKNOWN;
+    if flags & wait_flag::CALLER_KNOWN != 0 {
+        let above = filter::verdict_on(tgid, 1, caller);
+        if above & 0xff == verdict::IDLE {
+            return count(Counter::SkippedIdle);
+        }
+        new |= above == verdict::UNKNOWN;
     }
     let hash = frame.hash(registers);
-    let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, hash };
+    let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, hash, new };
     record_sleep(task, registers, call, at);
 }
 
@@ -85,12 +89,15 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         // SAFETY: a value of the map; only this thread's own sleeping and waking write it, and
         // the scheduler keeps those apart.
         let wait = unsafe { &mut *wait };
+        if wait.state == state::WOKEN {
+            tally::ran_unseen(task, wait);
+        }
         if attempt::is_retry(wait, task, call.lock, at) {
             return sleep_on(task, wait, now);
         }
         // A lock this thread waited for just now has been announced.
         let announced = wait.lock == call.lock;
-        attempt::begin(wait, call, at, now);
+        attempt::begin(wait, task, call, at, now);
         attempt::take_early_wake(wait, now);
         if announced {
             return;
@@ -99,7 +106,7 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         let Some(wait) = NEW_WAIT.get_ptr_mut(0) else { return };
         // SAFETY: this processor's slot, interrupts off.
         let wait = unsafe { &mut *wait };
-        attempt::begin(wait, call, at, now);
+        attempt::begin(wait, task, call, at, now);
         filter::enters(at.tid);
         if WAITS.insert(at.tid, *&*wait, BPF_NOEXIST as u64).is_err() {
             filter::leaves(at.tid);
@@ -119,11 +126,12 @@ fn sleep_on(task: Task, wait: &mut Wait, now: u64) {
     wait.sleeps += 1;
     wait.sleep_ns = now;
     wait.reason = reason::UNKNOWN;
+    wait.run_cpu_ns = task.cpu_ns();
     user::read_lock(wait.lock, wait);
     attempt::take_early_wake(wait, now);
     count(Counter::Retries);
     if wait.flags & wait_flag::SENT != 0 {
-        send_wait(kind::RESUME, task, wait, now);
+        emit::wait(kind::RESUME, task, wait, now);
     }
 }
 
@@ -162,29 +170,7 @@ fn on_run(task: Task) {
         tally::note_release(task.tgid(), wait.lock, now);
         count(Counter::WakerUnseen);
     }
-    wait.state = state::RUNNING;
-    wait.run_ns = now;
-    wait.run_cpu_ns = task.cpu_ns();
-    let elapsed = now.wrapping_sub(wait.start_ns);
-    tally::count_attempt(task.tgid(), wait, elapsed);
-    if elapsed < MIN_WAIT_NS.load() {
-        return count(Counter::SkippedShort);
-    }
-    send_wait(kind::WAIT, task, wait, now);
-}
-
-#[inline(always)]
-fn send_wait(kind: u32, task: Task, wait: &mut Wait, now: u64) {
-    let Some(mut entry) = emit::reserve::<WaitRecord>(kind, now, Counter::DroppedWaitRingFull)
-    else {
-        return;
-    };
-    wait.flags |= wait_flag::SENT;
-    // SAFETY: the slot is a whole `WaitRecord`.
-    let record = unsafe { &mut *entry.as_mut_ptr() };
-    task.describe(&mut record.thread);
-    record.wait = *wait;
-    emit::submit(entry);
+    tally::ran(task, wait, now);
 }
 
 /// The first contention of a lock: what is needed to tell what it is and what it is called.
@@ -212,5 +198,6 @@ fn announce_lock(
     record.flags = at.flags;
     record.value = call.value;
     user::copy(call.lock, at.sp, record);
-    emit::submit(entry);
+    // To say what a new place is, the agent needs the process, which may end any moment.
+    if at.new { emit::submit_now(entry) } else { emit::submit(entry) }
 }
