@@ -2,7 +2,7 @@
 
 use lockprobe_ebpf::wire::{SiteKey, verdict};
 
-use crate::maps::{ASLEEP, ASLEEP_SLOTS, ONLY_TARGETS, SELF_TGID, SITES, TARGETS};
+use crate::maps::{ONLY_TARGETS, SELF_TGID, SITES, TARGETS, WAITED, WAITED_SLOTS};
 use crate::tally;
 
 /// Whether a process is observed.
@@ -24,33 +24,33 @@ pub fn verdict_on(tgid: u32, level: u32, ip: u64) -> u32 {
     }
 }
 
-/// Whether a thread may be asleep on a lock: no is certain.
+/// Whether a thread may have an entry in `WAITS`: no is certain.
 ///
 /// The kernel inlines look-ups in arrays. Anything else that tells a thread in a lock call from
 /// the others is a call of a helper, dear where returns are mitigated, at every switch and wake-up
 /// of the machine.
 #[inline(always)]
-pub fn may_sleep(tid: u32) -> bool {
+pub fn may_have_waited(tid: u32) -> bool {
     // SAFETY: a value of the map, alive for this run of the program.
-    ASLEEP.get_ptr(tid % ASLEEP_SLOTS).is_some_and(|slot| unsafe { *slot } != 0)
+    WAITED.get_ptr(tid % WAITED_SLOTS).is_some_and(|slot| unsafe { *slot } != 0)
 }
 
-/// Notes that a thread is about to sleep on a lock.
+/// Before a thread gets an entry in `WAITS`.
 #[inline(always)]
-pub fn sleeps(tid: u32) {
+pub fn enter(tid: u32) {
     shift(tid, 1);
 }
 
-/// Takes [`sleeps`] back, once each: one too many would hide another thread. One too few only
-/// costs time.
+/// After its entry is gone, once: one too many would hide another thread, one too few (the agent
+/// removes an entry now and then) only costs time.
 #[inline(always)]
-pub fn runs(tid: u32) {
+pub fn leave(tid: u32) {
     shift(tid, u64::MAX);
 }
 
 #[inline(always)]
 fn shift(tid: u32, by: u64) {
-    if let Some(slot) = ASLEEP.get_ptr_mut(tid % ASLEEP_SLOTS) {
+    if let Some(slot) = WAITED.get_ptr_mut(tid % WAITED_SLOTS) {
         tally::add(slot, by);
     }
 }

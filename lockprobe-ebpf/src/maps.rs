@@ -14,12 +14,12 @@ pub static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub static WAITS: HashMap<u32, Wait> = HashMap::with_max_entries(16_384, 0);
 
-/// How many threads asleep on a lock share the low bits of their id: see `filter::may_sleep`.
+/// How many threads of `WAITS` share the low bits of their id: see `filter::may_have_waited`.
 #[map]
-pub static ASLEEP: Array<u64> = Array::with_max_entries(ASLEEP_SLOTS, 0);
+pub static WAITED: Array<u64> = Array::with_max_entries(WAITED_SLOTS, 0);
 
 /// A power of two; 128 KiB.
-pub const ASLEEP_SLOTS: u32 = 16_384;
+pub const WAITED_SLOTS: u32 = 16_384;
 
 /// One entry a contended lock, 920 bytes each.
 #[map]
@@ -132,6 +132,10 @@ constants! {
     TASK_CPU_NS = 0;
     /// `se.exec_start`: about when a sleeping task fell asleep.
     TASK_EXEC_START = 0;
+    /// `on_rq`: whether the scheduler has the task among the runnable ones.
+    TASK_ON_RQ = 0;
+    /// `se.sched_delayed` (Linux 6.12): asleep, though still counted as runnable; 0 where absent.
+    TASK_SCHED_DELAYED = 0;
     /// `level` in `struct pid`.
     PID_LEVEL = 0;
     /// `numbers` in `struct pid`.

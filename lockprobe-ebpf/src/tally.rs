@@ -67,14 +67,14 @@ pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
 
 /// Notes that the lock was let go; returns when it was let go before.
 #[inline(always)]
-pub fn note_release(tgid: u32, wait: &Wait) -> u64 {
-    let key = LockKey { tgid, reserved: 0, lock: wait.lock };
+pub fn note_release(tgid: u32, lock: u64, now: u64) -> u64 {
+    let key = LockKey { tgid, reserved: 0, lock };
     // Without an entry nothing can be said, and 'just now' claims the least.
-    let Some(stats) = LOCKS.get_ptr_mut(key) else { return wait.woken_ns };
+    let Some(stats) = LOCKS.get_ptr_mut(key) else { return now };
     // SAFETY: a value of the map; a torn view is impossible for an aligned word.
     let last = unsafe { &mut (*stats).released_ns };
     let before = *last;
-    *last = wait.woken_ns;
+    *last = now;
     before
 }
 

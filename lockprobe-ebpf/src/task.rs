@@ -86,6 +86,13 @@ impl Task {
         self.load(&TASK_EXEC_START)
     }
 
+    /// Whether the scheduler has put it to sleep already, be it still on its way off the processor.
+    #[inline(always)]
+    pub fn is_blocked(self) -> bool {
+        let on_rq: u32 = self.load(&TASK_ON_RQ);
+        on_rq == 0 || (TASK_SCHED_DELAYED.load() != 0 && self.load::<u8>(&TASK_SCHED_DELAYED) != 0)
+    }
+
     /// The registers it entered the kernel with.
     #[inline(always)]
     pub fn registers(self) -> Registers {

@@ -140,8 +140,8 @@ impl Pipeline {
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
             found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
         }
-        // The call site, then the owner.
-        for _ in 0..2 {
+        // The call site, then who had the lock and who has it.
+        for _ in 0..3 {
             for fact in found.drain(..) {
                 self.learn(fact, out)?;
             }
@@ -317,13 +317,13 @@ impl Pipeline {
             ("decode", "malformed_kind", health.malformed_kind),
             ("decode", "malformed_value", health.malformed_value),
             ("backend", "evicted", self.futex.skipped().evicted),
-            ("track", "late", self.order.late()),
             ("track", "end_unseen", self.tracker.expired()),
         ]);
         losses.skipped.extend([
             ("not_a_lock", self.futex.skipped().idle),
             ("unclassified", self.futex.skipped().unclassified),
             ("counted_elsewhere", self.uncounted.waits),
+            ("told_late", self.order.late()),
         ]);
         losses
     }

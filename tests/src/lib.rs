@@ -1,1 +1,39 @@
+//! The harness of the live tests: lockprobe as a program, programs to watch, what it said of them.
+//!
+//! A test starts programs whose behaviour it knows, has lockprobe watch them, and compares. What
+//! is started is ended, whatever happens to the test; what is waited for is an event, never a
+//! span of time, and is given up on with a sentence after a patience no machine should need.
 
+pub mod collector;
+pub mod kernel;
+pub mod probe;
+pub mod program;
+pub mod records;
+pub mod schedule;
+mod system;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test says that it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Fails a test that has to be root and is not.
+pub fn need_root() {
+    assert!(
+        system::is_root(),
+        "the live tests load eBPF programs: run them as root, or leave them out with `cargo xtask test --fast`"
+    );
+}
+
+/// Waits until `it` is so, which an event in another process brings about.
+pub fn until<T>(what: &str, mut it: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = it() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "gave up waiting until {what}");
+        // Between two looks at /proc, which has no events to wait for.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -41,6 +41,9 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
     let tid = task.tid();
     let tgid = task.tgid();
     let waited = WAITS.remove(tid).is_ok();
+    if waited {
+        filter::leave(tid);
+    }
     if !filter::is_target(tgid) {
         return 0;
     }

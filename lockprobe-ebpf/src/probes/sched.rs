@@ -2,8 +2,9 @@
 //!
 //! `sched_switch(bool preempt, struct task_struct *prev, struct task_struct *next,
 //! unsigned int prev_state)` and `sched_waking(struct task_struct *p)`. Both run with interrupts
-//! off on the processor concerned. What a task that is in no lock wait costs: going to sleep, a call
-//! for its registers and a comparison; being woken and running again, a look into an array.
+//! off on the processor concerned. A task that never waited for a lock costs a call for
+//! its registers and a comparison as it goes to sleep, and a look into an array as it is woken and
+//! as it runs again.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
@@ -98,15 +99,13 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         // SAFETY: a value of the map; only this thread's own sleeping and waking write it, and
         // the scheduler keeps those apart.
         let wait = unsafe { &mut *wait };
-        if wait.state != state::SLEEPING && wait.state != state::WOKEN {
-            filter::sleeps(at.tid);
-        }
         if is_retry(wait, task, call.lock, at) {
             wait.state = state::SLEEPING;
             wait.sleeps += 1;
             wait.sleep_ns = now;
             wait.reason = reason::UNKNOWN;
             read_words(call.lock, wait);
+            take_early_wake(wait, now);
             count(Counter::Retries);
             if wait.flags & wait_flag::SENT != 0 {
                 send_wait(kind::RESUME, task, wait, now);
@@ -114,14 +113,15 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
             return;
         }
         begin(wait, call, at, now);
+        take_early_wake(wait, now);
     } else {
         let Some(wait) = NEW_WAIT.get_ptr_mut(0) else { return };
         // SAFETY: this processor's slot, interrupts off.
         let wait = unsafe { &mut *wait };
         begin(wait, call, at, now);
-        filter::sleeps(at.tid);
+        filter::enter(at.tid);
         if WAITS.insert(at.tid, *&*wait, BPF_NOEXIST as u64).is_err() {
-            filter::runs(at.tid);
+            filter::leave(at.tid);
             return count(Counter::DroppedWaitTableFull);
         }
     }
@@ -219,41 +219,70 @@ fn frame_hash(registers: Registers, sp: u64) -> u64 {
 /// A sleeping task is about to be woken, by the task running here or by an interrupt.
 #[inline(always)]
 fn on_wake(task: Task) {
-    if !filter::may_sleep(task.tid()) || task.registers().lock_call().is_none() {
+    if !filter::may_have_waited(task.tid()) {
         return;
     }
+    let Some(call) = task.registers().lock_call() else { return };
     let Some(wait) = WAITS.get_ptr_mut(task.tid()) else { return };
     // SAFETY: a value of the map; wakers are serialised by the sleeper's scheduler lock.
     let wait = unsafe { &mut *wait };
-    if wait.state != state::SLEEPING {
+    let asleep = wait.state == state::SLEEPING;
+    // A sleeper on its way off the processor is noted only when it leaves it. One that is not
+    // blocked yet will not sleep at all: it finds itself woken.
+    if !asleep && !task.is_blocked() {
         return;
     }
-    wait.state = state::WOKEN;
-    wait.woken_ns = emit::now();
-    wait.holder_since_ns = 0;
-    wait.flags &= !wait_flag::HOLD_EXACT;
+    let now = emit::now();
     let waker = Task::current();
     let registers = waker.registers();
     let nr = registers.get(&REG_NR);
     wait.waker_call = nr as u32;
-    wait.reason = reason_of(nr, registers, wait, waker, task);
-    if wait.reason == reason::RELEASE {
+    let reason = reason_of(nr, registers, call, waker, task);
+    let mut before = 0;
+    if reason == reason::RELEASE {
         waker.describe(&mut wait.waker);
-        wait.release_before_ns = tally::note_release(task.tgid(), wait);
-        close_hold(wait);
+        before = tally::note_release(task.tgid(), call.lock, now);
+    }
+    if asleep {
+        wait.state = state::WOKEN;
+        wait.woken_ns = now;
+        wait.reason = reason;
+        wait.holder_since_ns = 0;
+        wait.release_before_ns = before;
+        wait.flags &= !wait_flag::HOLD_EXACT;
+    } else {
+        wait.early_ns = now;
+        wait.early_lock = call.lock;
+        wait.early_reason = reason;
+        wait.early_release_before_ns = before;
+    }
+    if reason == reason::RELEASE {
+        close_hold(wait, call.lock, asleep);
     }
 }
 
+/// A sleep whose wake-up came while the sleeper was still leaving the processor.
 #[inline(always)]
-fn reason_of(nr: u64, registers: Registers, wait: &Wait, waker: Task, task: Task) -> u32 {
+fn take_early_wake(wait: &mut Wait, now: u64) {
+    if wait.early_ns != 0 && wait.early_lock == wait.lock {
+        wait.state = state::WOKEN;
+        wait.woken_ns = now;
+        wait.reason = wait.early_reason;
+        wait.release_before_ns = wait.early_release_before_ns;
+    }
+    wait.early_ns = 0;
+}
+
+#[inline(always)]
+fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: Task) -> u32 {
     if nr == NR_FUTEX.load() {
         let op = registers.get(&REG_ARG1) & 0x7f;
         // WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, UNLOCK_PI, WAKE_BITSET, CMP_REQUEUE_PI
         let wakes = matches!(op, 1 | 3 | 4 | 5 | 7 | 10 | 12);
         // The processor may be in an interrupt that came in the middle of another futex call, so
         // the address must agree; shared futexes may be mapped elsewhere in the waker.
-        let shared = wait.flags & wait_flag::PRIVATE == 0;
-        let same = waker.tgid() == task.tgid() && registers.get(&REG_ARG0) == wait.lock;
+        let shared = call.flags & wait_flag::PRIVATE == 0;
+        let same = waker.tgid() == task.tgid() && registers.get(&REG_ARG0) == call.lock;
         return if wakes && (same || shared) { reason::RELEASE } else { reason::OTHER };
     }
     if nr == NR_FUTEX_WAKE.load() || nr == NR_FUTEX_REQUEUE.load() {
@@ -275,18 +304,22 @@ fn reason_of(nr: u64, registers: Registers, wait: &Wait, waker: Task, task: Task
 /// of the hold, the hold is known from end to end.
 ///
 /// Had the waker let go in between, that would have woken a sleeper, and its attempt would have
-/// been marked over then. A hold that began before this thread slept is no such proof.
+/// been marked over then, or the lock's latest release been put after it where the waker was not
+/// seen. A hold that began before this thread slept is no such proof.
 #[inline(always)]
-fn close_hold(wait: &mut Wait) {
+fn close_hold(wait: &mut Wait, lock: u64, slept: bool) {
     let Some(own) = WAITS.get_ptr_mut(wait.waker.tid) else { return };
     // SAFETY: a value of the map; the waker is the task running here.
     let own = unsafe { &mut *own };
-    if own.state != state::RUNNING || own.lock != wait.lock {
+    if own.state != state::RUNNING || own.lock != lock {
         return;
     }
     own.state = state::OVER;
+    if !slept {
+        return;
+    }
     wait.holder_since_ns = own.run_ns;
-    if wait.sleep_ns <= own.run_ns {
+    if wait.sleep_ns <= own.run_ns && wait.release_before_ns <= own.run_ns {
         wait.flags |= wait_flag::HOLD_EXACT;
     }
 }
@@ -294,7 +327,7 @@ fn close_hold(wait: &mut Wait) {
 /// A task is about to run.
 #[inline(always)]
 fn on_run(task: Task) {
-    if !filter::may_sleep(task.tid()) || task.registers().lock_call().is_none() {
+    if !filter::may_have_waited(task.tid()) || task.registers().lock_call().is_none() {
         return;
     }
     let Some(wait) = WAITS.get_ptr_mut(task.tid()) else { return };
@@ -305,12 +338,13 @@ fn on_run(task: Task) {
         // The wake-up came between leaving the processor and our noting it.
         wait.woken_ns = now;
         wait.reason = reason::UNKNOWN;
+        // Somebody may have let the lock go: nobody's hold is known to reach further back.
+        tally::note_release(task.tgid(), wait.lock, now);
         count(Counter::WakerUnseen);
     } else if wait.state != state::WOKEN {
         return;
     }
     wait.state = state::RUNNING;
-    filter::runs(task.tid());
     wait.run_ns = now;
     wait.run_cpu_ns = task.cpu_ns();
     let elapsed = now.wrapping_sub(wait.start_ns);

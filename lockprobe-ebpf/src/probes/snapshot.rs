@@ -63,10 +63,10 @@ fn note(task: Task) {
         frame_hash: registers.get(&REG_BP),
         ..Wait::default()
     };
-    // First, so that a thread that runs again at once finds itself noted.
-    filter::sleeps(task.tid());
+    // First, so that a thread that runs again at once is not passed over.
+    filter::enter(task.tid());
     if WAITS.insert(task.tid(), &*wait, BPF_NOEXIST as u64).is_err() {
-        filter::runs(task.tid());
+        filter::leave(task.tid());
         count(Counter::DroppedWaitTableFull);
     }
 }

@@ -58,7 +58,10 @@ fn one(now: u64, i: u64) {
     wait.bucket = 0;
     wait.waker_call = 202;
     wait.first_owner = 0;
-    wait.reserved = 0;
+    wait.early_ns = 0;
+    wait.early_lock = 0;
+    wait.early_release_before_ns = 0;
+    wait.early_reason = 0;
     wait.waker.tgid = 1;
     wait.waker.tid = 999;
     wait.waker.ns_tid = 999;

@@ -121,6 +121,12 @@ pub struct Wait {
     pub frame_hash: u64,
     /// Length of the attempt as counted so far, nanoseconds.
     pub counted_ns: u64,
+    /// A wake-up that came before the sleep was noted: when, 0 for none.
+    pub early_ns: u64,
+    /// The address that one was for.
+    pub early_lock: u64,
+    /// [`Wait::release_before_ns`] of it.
+    pub early_release_before_ns: u64,
     /// Value the call expected in the futex word.
     pub value: u32,
     /// One of [`reason`].
@@ -133,13 +139,13 @@ pub struct Wait {
     pub waker_call: u32,
     /// `words[2]` at the first sleep: who had a glibc mutex when the attempt began.
     pub first_owner: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`Wait::reason`] of the early wake-up.
+    pub early_reason: u32,
     /// Who ended the sleep.
     pub waker: Thread,
 }
 
-const _: () = assert!(size_of::<Wait>() == 200);
+const _: () = assert!(size_of::<Wait>() == 224);
 
 /// `WAIT`, `RESUME` and `WAITING` records.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -153,4 +159,4 @@ pub struct WaitRecord {
     pub wait: Wait,
 }
 
-const _: () = assert!(size_of::<WaitRecord>() == 248);
+const _: () = assert!(size_of::<WaitRecord>() == 272);

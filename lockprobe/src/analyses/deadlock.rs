@@ -102,9 +102,9 @@ mod tests {
     fn waits(tracker: &mut Tracker, time: u64, since: u64, tid: u32, address: u64, has: u32) {
         let id = ThreadId { pid: 1, tid: has };
         let holder = Some(Holder { id, name: "h".into(), source: HolderSource::OwnerWord });
-        let what = What::Contended { holder, estimated: false };
+        let what = What::Contended { holder: holder.clone(), estimated: false };
         apply(tracker, since, tid, address, what);
-        apply(tracker, time, tid, address, What::StillWaiting);
+        apply(tracker, time, tid, address, What::StillWaiting { holder });
     }
 
     #[test]

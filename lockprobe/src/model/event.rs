@@ -27,7 +27,10 @@ pub enum What {
         estimated: bool,
     },
     /// The thread has waited since the first of these times and waits still.
-    StillWaiting,
+    StillWaiting {
+        /// Who has the lock now, if that is known: it may have changed hands since.
+        holder: Option<Holder>,
+    },
     /// The wait ended with the lock.
     Acquired {
         /// Who let it go.

@@ -52,7 +52,7 @@ impl Tracker {
             What::Contended { holder, estimated } => {
                 self.table.begin(&event.lock, event.thread, event.time, holder, estimated);
             }
-            What::StillWaiting => self.table.confirm(id, event.time),
+            What::StillWaiting { holder } => self.table.confirm(id, event.time, holder),
             What::Acquired { from, wake_delay, sleeps } => {
                 let end = End { time: event.time, outcome: Outcome::Acquired, error: None };
                 let Some(mut span) = self.acquire(id, &end, sleeps) else { return };

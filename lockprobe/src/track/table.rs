@@ -68,11 +68,8 @@ impl LockTable {
             && ongoing.lock.id == lock.id
             && ongoing.since == since
         {
-            // The same wait, told again: what is new is who has the lock.
-            if ongoing.holder.is_none() {
-                ongoing.holder.clone_from(&holder);
-            }
-            ongoing.current_holder = holder;
+            // The same wait, told again.
+            ongoing.holder = ongoing.holder.take().or(holder);
             return;
         }
         self.end(thread.id);
@@ -89,9 +86,10 @@ impl LockTable {
         self.waiting.insert(thread.id, ongoing);
     }
 
-    pub(super) fn confirm(&mut self, id: ThreadId, time: u64) {
+    pub(super) fn confirm(&mut self, id: ThreadId, time: u64, holder: Option<Holder>) {
         if let Some(ongoing) = self.waiting.get_mut(&id) {
             ongoing.confirmed = time;
+            ongoing.current_holder = holder;
         }
     }
 

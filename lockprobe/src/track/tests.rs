@@ -144,7 +144,8 @@ fn what_still_waits_at_the_end_says_so() {
 
 #[test]
 fn a_wait_whose_end_was_lost_is_forgotten_and_counted() {
-    let (mut tracker, _) = tell(vec![wants(10, 2, 7, 1), (20, 7, 2, What::StillWaiting)]);
+    let (mut tracker, _) =
+        tell(vec![wants(10, 2, 7, 1), (20, 7, 2, What::StillWaiting { holder: None })]);
     tracker.expire(20 + LOST_AFTER);
     assert_eq!((tracker.table().waiting_count(), tracker.expired()), (1, 0));
     tracker.expire(21 + LOST_AFTER);

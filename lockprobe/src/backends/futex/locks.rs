@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    LockDescription, LockFact, LockId, LockKind, SiteClass, SiteFact, WaitSeen, WakeReason,
+    LockDescription, LockFact, LockId, LockKind, LockSeen, SiteClass, SiteFact, WaitSeen,
+    WakeReason,
 };
 
 /// Most addresses and call sites remembered; beyond it all are forgotten and learnt anew.
@@ -18,7 +19,8 @@ const CONTENDED: u32 = 2;
 #[derive(Default)]
 struct Known {
     fact: Option<LockFact>,
-    /// Call site of the first wait seen, for the counts.
+    /// Caller of the first contention, where the kernel half did not know it.
+    caller: Option<u64>,
     described: Option<(LockKind, bool, Arc<LockDescription>)>,
     /// How often it was waited on with the value 2 and let go by a thread, and otherwise.
     like_lock: u32,
@@ -130,6 +132,19 @@ impl Locks {
         self.class(wait) == SiteClass::Idle
     }
 
+    /// Where in the frame of this call site its caller is found, if the caller decides.
+    pub fn caller_offset(&self, pid: u32, ip: u64) -> Option<u32> {
+        match self.sites.get(&(pid, 0, ip)) {
+            Some(SiteClass::ByCaller(offset)) => Some(*offset),
+            _ => None,
+        }
+    }
+
+    /// Notes who the caller was at a first contention.
+    pub fn first_caller(&mut self, seen: &LockSeen, caller: u64) {
+        self.address(seen.thread.id.pid, seen.address).caller = Some(caller);
+    }
+
     /// The kind of lock a wait is for; `None` when it is for none, or nothing tells.
     pub fn kind(&self, wait: &WaitSeen) -> Option<LockKind> {
         match self.class(wait) {
@@ -154,7 +169,8 @@ impl Locks {
         if let Some((_, _, lock)) = known.and_then(|k| k.described.as_ref()) {
             return Some(lock.clone());
         }
-        let Some(SiteClass::Lock(kind)) = self.site_at(pid, site.0, site.1) else { return None };
+        let caller = known.and_then(|k| k.caller).unwrap_or(site.1);
+        let Some(SiteClass::Lock(kind)) = self.site_at(pid, site.0, caller) else { return None };
         let image = self.image(pid);
         let fact = known.and_then(|k| k.fact.as_ref());
         let id = match fact.and_then(|f| f.shared) {

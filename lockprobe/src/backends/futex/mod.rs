@@ -7,20 +7,23 @@
 //! is the holder letting go; one from a timer is a time-out.
 
 mod attempts;
+mod callers;
 mod locks;
 mod people;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
+use callers::Callers;
 use locks::Locks;
 use people::People;
 
 use crate::model::{
-    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, Observation, Precision,
-    ProcessEvent, ProcessSeen, WaitSeen, WakeReason, What,
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Observation,
+    Precision, ProcessEvent, ProcessSeen, Thread, WaitSeen, WakeReason, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
@@ -58,6 +61,7 @@ pub struct Skipped {
 pub struct Futex {
     locks: Locks,
     people: People,
+    callers: Callers,
     attempts: Attempts,
     skipped: Skipped,
 }
@@ -68,22 +72,45 @@ impl Futex {
         let (Observation::Wait(wait) | Observation::Waiting(wait)) = observation else {
             return None;
         };
+        let wait = &*self.completed(wait);
         if !self.locks.knows(wait) {
             return Some(Want::Site);
         }
-        let owner = owner_word(self.locks.kind(wait)?, wait.first_owner, wait)?;
+        let kind = self.locks.kind(wait)?;
         let pid = wait.thread.id.pid;
-        (!self.people.knows(pid, owner)).then_some(Want::Thread { pid, ns_tid: owner })
+        // Who had it when the wait began, and who has it as last seen.
+        let words = [wait.first_owner, wait.words.map(|w| w[2])];
+        let owners = words.into_iter().filter_map(|word| owner_word(kind, word, wait));
+        let stranger = owners.into_iter().find(|&owner| !self.people.knows(pid, owner));
+        stranger.map(|ns_tid| Want::Thread { pid, ns_tid })
+    }
+
+    /// The wait with its caller, where that was not known when it began.
+    fn completed<'a>(&self, wait: &'a WaitSeen) -> Cow<'a, WaitSeen> {
+        match self.callers.of(wait) {
+            Some(caller) => Cow::Owned(WaitSeen { caller, ..wait.clone() }),
+            None => Cow::Borrowed(wait),
+        }
+    }
+
+    /// A first contention, after what was learnt of it.
+    fn first(&mut self, seen: &LockSeen) {
+        self.people.meet(&seen.thread);
+        if let Some(offset) = self.locks.caller_offset(seen.thread.id.pid, seen.ip)
+            && let Some(caller) = self.callers.note(seen, offset)
+        {
+            self.locks.first_caller(seen, caller);
+        }
     }
 
     /// Takes one observation; appends what it means. Events come out when they are certain, up to
     /// [`GRACE`] later, and in the order of their decision.
     pub fn observe(&mut self, observation: &Observation, out: &mut Vec<LockEvent>) {
         match observation {
-            Observation::Wait(wait) => self.wait(wait, out),
+            Observation::Wait(wait) => self.wait(&self.completed(wait), out),
             Observation::Resume(wait) => self.attempts.resume(wait),
-            Observation::Waiting(wait) => self.waiting(wait, out),
-            Observation::Lock(seen) => self.people.meet(&seen.thread),
+            Observation::Waiting(wait) => self.waiting(&self.completed(wait), out),
+            Observation::Lock(seen) => self.first(seen),
             Observation::Process(seen) => self.process(seen, out),
             Observation::Fact(fact) => self.learn(fact),
             Observation::Tick(now) => self.settle(now.saturating_sub(GRACE), out),
@@ -133,6 +160,7 @@ impl Futex {
                 let ended = self.attempts.end_process(id.pid);
                 ended.into_iter().for_each(|attempt| self.gone(&attempt, seen.time, out));
                 self.people.forget(id.pid);
+                self.callers.forget(id.pid);
                 if seen.event == ProcessEvent::Exec {
                     self.locks.renew(id.pid);
                 }
@@ -142,6 +170,7 @@ impl Futex {
                     self.gone(&attempt, seen.time, out);
                 }
                 self.people.forget_thread(&seen.thread);
+                self.callers.forget_thread(id);
             }
         }
     }
@@ -167,8 +196,15 @@ impl Futex {
             self.people.meet(waker);
         }
         self.locks.see(wait);
+        let attempt = self.attempt(wait);
+        // That the lock was let go is certain, whatever becomes of the attempt.
+        if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker) {
+            self.contended(&attempt, &lock, out);
+            let what = released(wait, waker, lock.kind);
+            out.push(LockEvent { time: wait.woken, lock, thread: *waker, what });
+        }
         // An earlier attempt of this thread is over: it is at another one.
-        if let Some(earlier) = self.attempts.ran(self.attempt(wait)) {
+        if let Some(earlier) = self.attempts.ran(attempt) {
             self.ended(&earlier, out);
         }
     }
@@ -176,27 +212,19 @@ impl Futex {
     fn waiting(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
         self.people.meet(&wait.thread);
         self.locks.see(wait);
-        if let Some(earlier) = self.attempts.asleep(self.attempt(wait)) {
+        let attempt = self.attempt(wait);
+        let first = attempt.holder.clone();
+        if let Some(earlier) = self.attempts.asleep(attempt) {
             self.ended(&earlier, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
+        let what = What::Contended { holder: first, estimated: wait.preexisting };
+        out.push(LockEvent { time: wait.start, lock: lock.clone(), thread: wait.thread, what });
         // Who has it now counts for the graph, not who had it when the attempt began.
         let owner = owner_word(lock.kind, wait.words.map(|w| w[2]), wait);
         let holder = owner.map(|owner| self.people.holder(wait.thread.id.pid, owner));
-        let estimated = wait.preexisting;
-        let contended = What::Contended { holder, estimated };
-        out.push(LockEvent {
-            time: wait.start,
-            lock: lock.clone(),
-            thread: wait.thread,
-            what: contended,
-        });
-        out.push(LockEvent {
-            time: wait.time,
-            lock,
-            thread: wait.thread,
-            what: What::StillWaiting,
-        });
+        let what = What::StillWaiting { holder };
+        out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what });
     }
 
     /// Everything that ran again before this time and did not go back to sleep has decided.
@@ -247,22 +275,6 @@ impl Futex {
         let wait = &attempt.wait;
         let Some(lock) = self.lock_of(wait) else { return };
         self.contended(attempt, &lock, out);
-        if let Some(waker) = &wait.waker {
-            // Let go when it woke this thread; held at least since this thread slept.
-            let not_before = wait.released_before;
-            let (since, precision) = match wait.holder_since {
-                Some(since) if wait.hold_exact => (since, Precision::Exact),
-                _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
-                _ => (not_before, Precision::Unknown),
-            };
-            let source = match owner_word(lock.kind, wait.words.map(|w| w[2]), wait) {
-                Some(owner) if owner == waker.ns_tid => HolderSource::OwnerWord,
-                _ => HolderSource::Waker,
-            };
-            let holder = Holder { id: waker.id, name: waker.name(), source };
-            let what = What::Released { holder, since, not_before, precision };
-            out.push(LockEvent { time: wait.woken, lock: lock.clone(), thread: *waker, what });
-        }
         let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));
         let timed_out = wait.timed && matches!(wait.reason, WakeReason::Other);
         let sleeps = wait.sleeps;
@@ -273,6 +285,22 @@ impl Futex {
         };
         out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
     }
+}
+
+/// The waker let the lock go when it woke the thread; it had it at least since the thread slept.
+fn released(wait: &WaitSeen, waker: &Thread, kind: LockKind) -> What {
+    let not_before = wait.released_before;
+    let (since, precision) = match wait.holder_since {
+        Some(since) if wait.hold_exact => (since, Precision::Exact),
+        _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
+        _ => (not_before, Precision::Unknown),
+    };
+    let source = match owner_word(kind, wait.words.map(|w| w[2]), wait) {
+        Some(owner) if owner == waker.ns_tid => HolderSource::OwnerWord,
+        _ => HolderSource::Waker,
+    };
+    let holder = Holder { id: waker.id, name: waker.name(), source };
+    What::Released { holder, since, not_before, precision }
 }
 
 /// The owner a lock's memory names, as a thread id of the process's own PID namespace.

@@ -150,6 +150,8 @@ fn constants(
     };
     let state = get("task_struct", "__state").or_else(|_| get("task_struct", "state"))?;
     let entity = get("task_struct", "se")?;
+    // Since Linux 6.12; without it a sleeping task is never counted as runnable.
+    let delayed = get("sched_entity", "sched_delayed").map_or(0, |offset| entity + offset);
     let mut constants = vec![
         ("MIN_WAIT_NS", options.min_wait),
         ("ONLY_TARGETS", u64::from(only_targets)),
@@ -162,6 +164,8 @@ fn constants(
         ("TASK_THREAD_PID", get("task_struct", "thread_pid")?),
         ("TASK_CPU_NS", entity + get("sched_entity", "sum_exec_runtime")?),
         ("TASK_EXEC_START", entity + get("sched_entity", "exec_start")?),
+        ("TASK_ON_RQ", get("task_struct", "on_rq")?),
+        ("TASK_SCHED_DELAYED", delayed),
         ("PID_LEVEL", get("pid", "level")?),
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];
