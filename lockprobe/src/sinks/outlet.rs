@@ -11,7 +11,8 @@ use crate::model::Record;
 
 /// Records waiting for one sink.
 const QUEUE: usize = 16_384;
-const IDLE_AFTER: Duration = Duration::from_millis(100);
+/// How long after the last record of a burst the sink may think it over: people watch.
+const IDLE_AFTER: Duration = Duration::from_millis(20);
 const IDLE_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// What to do when a sink cannot keep up.
@@ -98,10 +99,13 @@ fn run(mut sink: Box<dyn Sink>, records: &Receiver<Record>) -> Ended {
 
 fn pump(sink: &mut dyn Sink, records: &Receiver<Record>) -> anyhow::Result<()> {
     let mut last_idle = Instant::now();
+    let mut written = false;
     loop {
-        let idle = match records.recv_timeout(IDLE_AFTER) {
+        let patience = if written { IDLE_AFTER } else { IDLE_AT_LEAST };
+        let idle = match records.recv_timeout(patience) {
             Ok(record) => {
                 sink.write(&record)?;
+                written = true;
                 last_idle.elapsed() >= IDLE_AT_LEAST
             }
             Err(RecvTimeoutError::Timeout) => true,
@@ -110,6 +114,7 @@ fn pump(sink: &mut dyn Sink, records: &Receiver<Record>) -> anyhow::Result<()> {
         if idle {
             sink.idle()?;
             last_idle = Instant::now();
+            written = false;
         }
     }
 }
