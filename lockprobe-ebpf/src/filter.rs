@@ -2,7 +2,8 @@
 
 use lockprobe_ebpf::wire::{SiteKey, verdict};
 
-use crate::maps::{ONLY_TARGETS, SELF_TGID, SITES, TARGETS};
+use crate::maps::{ONLY_TARGETS, SELF_TGID, SITES, TARGETS, WAITER_SLOTS, WAITERS};
+use crate::tally;
 
 /// Whether a process is observed.
 #[inline(always)]
@@ -20,5 +21,36 @@ pub fn verdict_on(tgid: u32, level: u32, ip: u64) -> u32 {
         // SAFETY: a value of the map, at least four bytes, alive for this run of the program.
         Some(value) => unsafe { *value },
         None => verdict::UNKNOWN,
+    }
+}
+
+/// Whether a thread may have an entry in the table of waits: no is certain.
+///
+/// The kernel inlines look-ups in arrays. Anything else that tells a thread in a lock call from
+/// the others is a call of a helper, dear where returns are mitigated, at every switch and wake-up
+/// of the machine.
+#[inline(always)]
+pub fn may_wait(tid: u32) -> bool {
+    // SAFETY: a value of the map, alive for this run of the program.
+    WAITERS.get_ptr(tid % WAITER_SLOTS).is_some_and(|slot| unsafe { *slot } != 0)
+}
+
+/// Notes that a thread is about to get an entry.
+#[inline(always)]
+pub fn enters(tid: u32) {
+    shift(tid, 1);
+}
+
+/// Takes [`enters`] back, once each: one too many would hide another thread. One too few (the
+/// agent takes an entry out) only costs time.
+#[inline(always)]
+pub fn leaves(tid: u32) {
+    shift(tid, u64::MAX);
+}
+
+#[inline(always)]
+fn shift(tid: u32, by: u64) {
+    if let Some(slot) = WAITERS.get_ptr_mut(tid % WAITER_SLOTS) {
+        tally::add(slot, by);
     }
 }

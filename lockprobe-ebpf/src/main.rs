@@ -4,6 +4,8 @@
 #![cfg_attr(target_arch = "bpf", allow(internal_features), feature(core_intrinsics))]
 
 #[cfg(target_arch = "bpf")]
+mod attempt;
+#[cfg(target_arch = "bpf")]
 mod emit;
 #[cfg(target_arch = "bpf")]
 mod filter;
@@ -15,6 +17,8 @@ mod probes;
 mod tally;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod user;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{Counter, LockKey, LockStats, SiteKey, Wait};
 
 /// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
@@ -13,6 +13,14 @@ pub static RING: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// One entry a thread that ever slept on a lock, until it exits: 16,384 such threads at a time.
 #[map]
 pub static WAITS: HashMap<u32, Wait> = HashMap::with_max_entries(16_384, 0);
+
+/// How many threads with an entry in `WAITS` share the low bits of their id: see
+/// `filter::may_wait`.
+#[map]
+pub static WAITERS: Array<u64> = Array::with_max_entries(WAITER_SLOTS, 0);
+
+/// A power of two; 128 KiB.
+pub const WAITER_SLOTS: u32 = 16_384;
 
 /// One entry a contended lock, 920 bytes each.
 #[map]

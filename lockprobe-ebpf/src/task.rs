@@ -107,15 +107,18 @@ impl Task {
         out.tid = self.tid();
         let thread_pid: u64 = self.load(&TASK_THREAD_PID);
         let mut level = 0u32;
-        let mut number = 0u32;
+        let mut number = out.tid;
         // SAFETY: the helper checks the address and writes exactly the size named; `out` is
         // exclusive for the time of the call.
         unsafe {
             let at = thread_pid + PID_LEVEL.load();
             bpf_probe_read_kernel((&raw mut level).cast(), 4, at as *const _);
-            let slot = (level as u64 & 63) * UPID_SIZE.load();
-            let at = thread_pid + PID_NUMBERS.load() + slot;
-            bpf_probe_read_kernel((&raw mut number).cast(), 4, at as *const _);
+            // In the host's own namespace both numbers are the same.
+            if level != 0 {
+                let slot = (level as u64 & 63) * UPID_SIZE.load();
+                let at = thread_pid + PID_NUMBERS.load() + slot;
+                bpf_probe_read_kernel((&raw mut number).cast(), 4, at as *const _);
+            }
             let name = self.0.add(TASK_COMM.load() as usize);
             bpf_probe_read_kernel((&raw mut out.comm).cast(), 16, name.cast());
         }
@@ -149,22 +152,13 @@ impl Registers {
             return self.futex2_call(nr);
         }
         let op = self.get(&REG_ARG1);
-        let call = match op & FUTEX_CMD_MASK {
-            0 => call::FUTEX_WAIT,
-            9 => call::FUTEX_WAIT_BITSET,
-            6 | 13 => call::FUTEX_LOCK_PI,
-            11 => call::FUTEX_WAIT_REQUEUE_PI,
-            _ => return None,
-        };
-        let mut flags = 0;
-        if op & FUTEX_PRIVATE != 0 {
-            flags |= wait_flag::PRIVATE;
+        let call = (op & FUTEX_CMD_MASK) + 1;
+        if call >= 64 || (call::OPERATIONS >> call) & 1 == 0 {
+            return None;
         }
-        if self.get(&REG_ARG3) != 0 {
-            flags |= wait_flag::TIMED;
-        }
+        let flags = flags(op & FUTEX_PRIVATE, self.get(&REG_ARG3));
         let value = self.get(&REG_ARG2) as u32;
-        Some(LockCall { call, flags, lock: self.get(&REG_ARG0), value })
+        Some(LockCall { call: call as u32, flags, lock: self.get(&REG_ARG0), value })
     }
 
     #[inline(always)]
@@ -172,14 +166,15 @@ impl Registers {
         if nr != NR_FUTEX_WAIT.load() {
             return None;
         }
-        let mut flags = 0;
-        if self.get(&REG_ARG3) & FUTEX2_PRIVATE != 0 {
-            flags |= wait_flag::PRIVATE;
-        }
-        if self.get(&REG_ARG4) != 0 {
-            flags |= wait_flag::TIMED;
-        }
+        let flags = flags(self.get(&REG_ARG3) & FUTEX2_PRIVATE, self.get(&REG_ARG4));
         let value = self.get(&REG_ARG1) as u32;
         Some(LockCall { call: call::FUTEX2_WAIT, flags, lock: self.get(&REG_ARG0), value })
     }
+}
+
+/// Flags of a call, without branches: every branch doubles what the verifier has to follow.
+#[inline(always)]
+fn flags(private: u64, timeout: u64) -> u32 {
+    let is_set = |word: u64| ((word | word.wrapping_neg()) >> 63) as u32;
+    is_set(private) * wait_flag::PRIVATE | is_set(timeout) * wait_flag::TIMED
 }

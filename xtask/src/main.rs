@@ -1,5 +1,6 @@
 //! The chores of the workspace, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod build;
 mod deny;
 mod fingerprint;
@@ -20,6 +21,7 @@ usage: cargo xtask COMMAND
   setup               install what building and testing needs and is missing
   build               build the eBPF object and target/release/lockprobe
   test [--fast]       everything CI checks; --fast leaves out the tests that need root
+  bench [--quick]     measure what lockprobe costs (needs root); --rounds N, --only NAME
   demo [SCENARIO]     build, then run a demonstration (needs root)
   tidy                check the house rules that CONTRIBUTING.md lists
   deny                check licences, sources and yanked versions of all dependencies
@@ -49,6 +51,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         }
         ["test"] => test::run(false),
         ["test", "--fast"] => test::run(true),
+        ["bench", rest @ ..] => bench::run(rest)?,
         ["demo", rest @ ..] => {
             setup::run()?;
             build::run()?;

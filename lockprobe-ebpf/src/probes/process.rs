@@ -41,14 +41,14 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
     let task = Task::new(ctx.arg::<*const u8>(0));
     let tid = task.tid();
     let tgid = task.tgid();
-    let waited = match WAITS.get_ptr_mut(tid) {
+    let waited = match WAITS.get_ptr(tid) {
         Some(wait) => {
             // SAFETY: a value of the map; its thread is the one running here.
-            let wait = unsafe { &mut *wait };
-            if wait.state == state::WOKEN && filter::is_target(tgid) {
-                tally::ran_unseen(task, wait);
+            if unsafe { (*wait).state } == state::WOKEN && filter::is_target(tgid) {
+                tally::ran_unseen(tid);
             }
             let _ = WAITS.remove(tid);
+            filter::leaves(tid);
             true
         }
         None => false,

@@ -63,7 +63,10 @@ fn note(task: Task) {
         frame_hash: registers.get(&REG_BP),
         ..Wait::default()
     };
+    // First, so that a thread that runs again at once finds itself noted.
+    filter::enters(task.tid());
     if WAITS.insert(task.tid(), &*wait, BPF_NOEXIST as u64).is_err() {
+        filter::leaves(task.tid());
         count(Counter::DroppedWaitTableFull);
     }
 }

@@ -14,8 +14,9 @@ pub const BUCKETS: usize = (37 - 10) * 8;
 /// Bytes of user stack copied when a lock is first contended.
 pub const STACK_BYTES: usize = 1024;
 
-/// 2^(k/8) for k = 1..8 in 1.31 fixed point, rounded down: the bounds inside one octave.
-const OCTAVE: [u32; 7] = [
+/// 2^(k/8) for k = 1..8 in 1.31 fixed point, rounded down: the bounds inside one octave. The last
+/// is never reached.
+const OCTAVE: [u64; 8] = [
     2_341_847_523,
     2_553_802_833,
     2_784_941_737,
@@ -23,12 +24,47 @@ const OCTAVE: [u32; 7] = [
     3_311_872_529,
     3_611_622_602,
     3_938_502_375,
+    u64::MAX,
 ];
+
+/// A number whose products with 2^n - 1 all differ in their top six bits.
+const DE_BRUIJN: u64 = 0x03f7_9d71_b4cb_0a89;
+
+/// Position of the highest bit by those six bits.
+static HIGHEST_BIT: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        let ones = u64::MAX >> (63 - bit);
+        table[(ones.wrapping_mul(DE_BRUIJN) >> 58) as usize] = bit as u8;
+        bit += 1;
+    }
+    table
+};
+
+/// Bounds below each 64th of an octave; no 64th has two in it.
+static BOUNDS_BELOW: [u8; 128] = {
+    let mut table = [0; 128];
+    let mut part = 0;
+    while part < 128 {
+        let start = (1u64 << 31) + ((part as u64) << 25);
+        let mut below = 0;
+        while below < 7 && OCTAVE[below] < start {
+            below += 1;
+        }
+        table[part] = below as u8;
+        part += 1;
+    }
+    table
+};
+
+static BOUNDS: [u64; 8] = OCTAVE;
 
 /// Bucket of a duration in nanoseconds: the largest `i` with `2^(10 + i/8) < ns`, clamped.
 ///
 /// Upper bounds are inclusive and lower bounds exclusive, as the OpenTelemetry data model has it.
-/// Written without loops, tables or division by the counting of bits, which eBPF lacks.
+/// By tables rather than by comparisons: the verifier follows every branch both ways, and eBPF
+/// cannot count leading zeros.
 #[inline(always)]
 pub fn bucket_of(ns: u64) -> u32 {
     // 2^k belongs to the bucket that ends there, so the octave is that of ns - 1.
@@ -39,41 +75,19 @@ pub fn bucket_of(ns: u64) -> u32 {
     if v >> 62 != 0 {
         return BUCKETS as u32 - 1;
     }
-    let mut octave = 0u32;
-    let mut rest = v;
-    if rest >> 32 != 0 {
-        rest >>= 32;
-        octave += 32;
-    }
-    if rest >> 16 != 0 {
-        rest >>= 16;
-        octave += 16;
-    }
-    if rest >> 8 != 0 {
-        rest >>= 8;
-        octave += 8;
-    }
-    if rest >> 4 != 0 {
-        rest >>= 4;
-        octave += 4;
-    }
-    if rest >> 2 != 0 {
-        rest >>= 2;
-        octave += 2;
-    }
-    octave += (rest >> 1 != 0) as u32;
+    let mut ones = v | v >> 1;
+    ones |= ones >> 2;
+    ones |= ones >> 4;
+    ones |= ones >> 8;
+    ones |= ones >> 16;
+    ones |= ones >> 32;
+    let octave = HIGHEST_BIT[(ones.wrapping_mul(DE_BRUIJN) >> 58) as usize] as u32 & 63;
     // 1.31 fixed point, up to and including 2.0; the bounds in between are irrational, so that
     // comparing with them rounded down is exact.
     let mantissa = (ns << (62 - octave)) >> 31;
-    let mut sub = 0u32;
-    sub += (mantissa > OCTAVE[0] as u64) as u32;
-    sub += (mantissa > OCTAVE[1] as u64) as u32;
-    sub += (mantissa > OCTAVE[2] as u64) as u32;
-    sub += (mantissa > OCTAVE[3] as u64) as u32;
-    sub += (mantissa > OCTAVE[4] as u64) as u32;
-    sub += (mantissa > OCTAVE[5] as u64) as u32;
-    sub += (mantissa > OCTAVE[6] as u64) as u32;
-    let bucket = ((octave - HISTOGRAM_MIN_EXPONENT) << HISTOGRAM_SCALE) + sub;
+    let below = BOUNDS_BELOW[(mantissa.wrapping_sub(1 << 31) >> 25) as usize & 127] as usize & 7;
+    let sub = below as u32 + (mantissa > BOUNDS[below]) as u32;
+    let bucket = ((octave.wrapping_sub(HISTOGRAM_MIN_EXPONENT)) << HISTOGRAM_SCALE) + sub;
     if bucket < BUCKETS as u32 { bucket } else { BUCKETS as u32 - 1 }
 }
 

@@ -3,18 +3,28 @@
 use super::Header;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The system call a task sleeps in, as far as locks are concerned.
+/// The system call a task sleeps in, as far as locks are concerned: one more than the futex
+/// operation, which the programs can tell without a branch for each.
 pub mod call {
     /// FUTEX_WAIT.
     pub const FUTEX_WAIT: u32 = 1;
+    /// FUTEX_LOCK_PI.
+    pub const FUTEX_LOCK_PI: u32 = 7;
     /// FUTEX_WAIT_BITSET.
-    pub const FUTEX_WAIT_BITSET: u32 = 2;
-    /// FUTEX_LOCK_PI and FUTEX_LOCK_PI2.
-    pub const FUTEX_LOCK_PI: u32 = 3;
+    pub const FUTEX_WAIT_BITSET: u32 = 10;
     /// FUTEX_WAIT_REQUEUE_PI.
-    pub const FUTEX_WAIT_REQUEUE_PI: u32 = 4;
+    pub const FUTEX_WAIT_REQUEUE_PI: u32 = 12;
+    /// FUTEX_LOCK_PI2.
+    pub const FUTEX_LOCK_PI2: u32 = 14;
     /// futex_wait(2), the system call of Linux 6.7.
-    pub const FUTEX2_WAIT: u32 = 5;
+    pub const FUTEX2_WAIT: u32 = 64;
+
+    /// All of them but the last, as bits.
+    pub const OPERATIONS: u64 = (1 << FUTEX_WAIT)
+        | (1 << FUTEX_LOCK_PI)
+        | (1 << FUTEX_WAIT_BITSET)
+        | (1 << FUTEX_WAIT_REQUEUE_PI)
+        | (1 << FUTEX_LOCK_PI2);
 }
 
 /// Where a thread is in its attempt ([`Wait::state`]).

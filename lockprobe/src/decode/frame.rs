@@ -52,7 +52,8 @@ fn wait(frame: &[u8]) -> Result<WaitSeen, Malformed> {
         reason::OTHER => WakeReason::Other,
         _ => return Err(Malformed::Value),
     };
-    let known = matches!(w.call, call::FUTEX_WAIT..=call::FUTEX2_WAIT);
+    let operation = w.call < 64 && (call::OPERATIONS >> w.call) & 1 == 1;
+    let known = operation || w.call == call::FUTEX2_WAIT;
     if !known || record.thread.tid == 0 || w.start_ns > w.sleep_ns {
         return Err(Malformed::Value);
     }
@@ -87,7 +88,7 @@ fn wait(frame: &[u8]) -> Result<WaitSeen, Malformed> {
 }
 
 fn is_pi(call: u32) -> bool {
-    matches!(call, call::FUTEX_LOCK_PI | call::FUTEX_WAIT_REQUEUE_PI)
+    matches!(call, call::FUTEX_LOCK_PI | call::FUTEX_LOCK_PI2 | call::FUTEX_WAIT_REQUEUE_PI)
 }
 
 fn lock(frame: &[u8]) -> Result<LockSeen, Malformed> {

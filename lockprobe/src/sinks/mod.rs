@@ -23,7 +23,7 @@ pub trait Sink: Send {
     /// (a collector that is away) it counts itself, see [`Sink::losses`].
     fn write(&mut self, record: &Record) -> anyhow::Result<()>;
 
-    /// Called when no record came for 100 ms, and at least once a second.
+    /// Called when no record waits, and at least once a second while they keep coming.
     fn idle(&mut self) -> anyhow::Result<()> {
         Ok(())
     }

@@ -97,19 +97,18 @@ fn run(mut sink: Box<dyn Sink>, records: &Receiver<Record>) -> Ended {
 }
 
 fn pump(sink: &mut dyn Sink, records: &Receiver<Record>) -> anyhow::Result<()> {
-    let mut last_idle = Instant::now();
     loop {
-        let idle = match records.recv_timeout(IDLE_AFTER) {
-            Ok(record) => {
-                sink.write(&record)?;
-                last_idle.elapsed() >= IDLE_AT_LEAST
-            }
-            Err(RecvTimeoutError::Timeout) => true,
+        match records.recv_timeout(IDLE_AFTER) {
+            Ok(record) => sink.write(&record)?,
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        };
-        if idle {
-            sink.idle()?;
-            last_idle = Instant::now();
         }
+        let busy = Instant::now() + IDLE_AT_LEAST;
+        while Instant::now() < busy
+            && let Ok(record) = records.try_recv()
+        {
+            sink.write(&record)?;
+        }
+        sink.idle()?;
     }
 }
