@@ -78,5 +78,6 @@ fn send(task: Task, event: u32, parent: u32) {
     task.describe(&mut record.thread);
     record.event = event;
     record.parent = parent;
-    emit::submit(entry);
+    // A new program may be one to watch, and what was counted of the old one must be taken out.
+    if event == process_event::EXEC { emit::submit_now(entry) } else { emit::submit(entry) }
 }
