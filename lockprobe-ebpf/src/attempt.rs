@@ -23,10 +23,10 @@ pub struct Place {
     pub caller: u64,
     /// Bits of [`wait_flag`].
     pub flags: u32,
-    /// The agent has not said what it is.
-    pub new: bool,
     /// What a retry leaves as it was.
     pub hash: u64,
+    /// The agent has not said yet what this place is.
+    pub new: bool,
 }
 
 /// Whether a sleep goes on with the attempt of the sleep before.

@@ -10,6 +10,8 @@ use crate::task::Task;
 const RB_NO_WAKEUP: u64 = 1;
 const RB_FORCE_WAKEUP: u64 = 2;
 const RB_AVAIL_DATA: u64 = 0;
+/// What the kernel puts before a record (BPF_RINGBUF_HDR_SZ).
+const RB_HEADER: u64 = 8;
 
 /// The agent polls every 20 ms; only this much waiting data is worth waking it for.
 const WAKEUP_BYTES: u64 = 64 << 10;
@@ -48,11 +50,16 @@ pub fn reserve<T>(kind: u32, time_ns: u64, full: Counter) -> Option<RingBufEntry
     Some(entry)
 }
 
-/// Hands a slot over, waking the agent only when much has gathered.
+/// Hands a slot over, waking the agent only when much has gathered: each time another
+/// [`WAKEUP_BYTES`] have, since a wake-up is an interrupt the processor sends itself, which in a
+/// virtual machine takes longer than all the rest. Should two processors pass the mark together
+/// and neither see it, the poll does.
 #[inline(always)]
 pub fn submit<T>(entry: RingBufEntry<T>) {
-    let flags =
-        if RING.query(RB_AVAIL_DATA) >= WAKEUP_BYTES { RB_FORCE_WAKEUP } else { RB_NO_WAKEUP };
+    let waiting = RING.query(RB_AVAIL_DATA);
+    let passed =
+        waiting % WAKEUP_BYTES < (size_of::<T>() as u64 + RB_HEADER) && waiting >= WAKEUP_BYTES;
+    let flags = if passed { RB_FORCE_WAKEUP } else { RB_NO_WAKEUP };
     entry.submit(flags);
     count(Counter::Emitted);
 }

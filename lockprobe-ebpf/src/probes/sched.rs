@@ -58,8 +58,8 @@ fn on_sleep(task: Task) {
     let sp = registers.get(&REG_SP);
     let mut flags = call.flags;
     let mut caller_offset = 0;
-    let mut site = filter::verdict_on(tgid, 0, ip);
-    match site {
+    let own = filter::verdict_on(tgid, 0, ip);
+    match own {
         v if v & 0xff == verdict::IDLE => return count(Counter::SkippedIdle),
         v if v & 0xff == verdict::BY_CALLER => {
             caller_offset = (v >> 8) as u64;
@@ -69,15 +69,16 @@ fn on_sleep(task: Task) {
     }
     let frame = Frame::read(sp);
     let caller = frame.word(sp, caller_offset);
+    let mut new = own == verdict::UNKNOWN;
     if flags & wait_flag::CALLER_KNOWN != 0 {
-        site = filter::verdict_on(tgid, 1, caller);
-        if site & 0xff == verdict::IDLE {
+        let above = filter::verdict_on(tgid, 1, caller);
+        if above & 0xff == verdict::IDLE {
             return count(Counter::SkippedIdle);
         }
+        new |= above == verdict::UNKNOWN;
     }
-    let new = site == verdict::UNKNOWN;
     let hash = frame.hash(registers);
-    let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, new, hash };
+    let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, hash, new };
     record_sleep(task, registers, call, at);
 }
 

@@ -137,8 +137,8 @@ fn merge(summary: &mut Summary, losses: Vec<(&'static str, &'static str, u64)>) 
 /// What the records said, kept for those who compare it with the truth.
 #[derive(Default)]
 pub struct Tally {
-    /// Lengths of waits, nanoseconds; no more than [`TALLY_AT_MOST`].
-    pub waits: Vec<u64>,
+    /// Waits by name of the lock, nanoseconds; no more than [`TALLY_AT_MOST`].
+    pub waits: Vec<(Arc<str>, u64)>,
     /// Findings, no more than as many.
     pub findings: Vec<Arc<Finding>>,
 }
@@ -149,7 +149,7 @@ impl Tally {
     fn add(&mut self, record: &Record) {
         match record {
             Record::Acquire(span) if self.waits.len() < TALLY_AT_MOST => {
-                self.waits.push(span.end - span.start);
+                self.waits.push((span.lock.name.clone(), span.end - span.start));
             }
             Record::Finding(finding) if self.findings.len() < TALLY_AT_MOST => {
                 self.findings.push(finding.clone());

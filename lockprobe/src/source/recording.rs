@@ -4,8 +4,9 @@
 //! beginning with its kind and length), and an end mark that counts and checksums them. A file
 //! without its end mark is known to be cut. All numbers are little-endian.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use lockprobe_ebpf::wire::{Header, LockRecord, WIRE_VERSION};
@@ -42,7 +43,10 @@ impl Writer {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let mut file = BufWriter::with_capacity(256 << 10, File::create(&partial)?);
+        // It holds pieces of other processes' stacks: like a core dump, for its owner only.
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = BufWriter::with_capacity(256 << 10, options.open(&partial)?);
         file.write_all(MAGIC)?;
         let header = serde_json::json!({
             "wire_version": WIRE_VERSION,

@@ -23,12 +23,16 @@ pub struct Truth {
     pub holder: Option<(u32, String)>,
     /// Threads in a deadlock.
     pub deadlocked: Vec<u32>,
+    /// How the names of the locks end that the truth is about: the workload uses others too, to
+    /// keep step.
+    pub locks: Vec<String>,
 }
 
 impl Truth {
     /// As one line.
     pub fn to_json(&self) -> Value {
-        json!({ "waits": self.waits, "holder": self.holder, "deadlocked": self.deadlocked })
+        json!({ "waits": self.waits, "holder": self.holder, "deadlocked": self.deadlocked,
+            "locks": self.locks })
     }
 
     /// Reads the line back.
@@ -40,6 +44,12 @@ impl Truth {
             holder: number(&value["holder"][0])
                 .map(|tid| (tid, value["holder"][1].as_str().unwrap_or_default().to_owned())),
             deadlocked: value["deadlocked"].as_array()?.iter().filter_map(number).collect(),
+            locks: value["locks"]
+                .as_array()?
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
         })
     }
 
@@ -48,6 +58,7 @@ impl Truth {
         self.waits.extend(other.waits);
         self.deadlocked.extend(other.deadlocked);
         self.holder = self.holder.take().or(other.holder);
+        self.locks = other.locks;
     }
 }
 
@@ -58,7 +69,7 @@ pub fn compare(out: &mut dyn Write, truth: &Truth, ended: &Ended) -> std::io::Re
     let longest = truth.waits.iter().copied().max().unwrap_or(0);
     let name = truth.holder.as_ref().map(|(tid, name)| format!("{name}/{tid}"));
     row(out, "truth", truth.waits.len() as u64, total, longest, name.as_deref())?;
-    let seen = Seen::of(ended);
+    let seen = Seen::of(truth, ended);
     row(
         out,
         "lockprobe",
@@ -113,14 +124,16 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(ended: &Ended) -> Self {
-        let seen = &ended.seen;
-        let top = ended.summary.locks.iter().filter_map(|l| l.top_holder.as_ref());
-        let top = top.max_by_key(|(_, count)| *count);
+    fn of(truth: &Truth, ended: &Ended) -> Self {
+        let about = |name: &str| truth.locks.iter().any(|lock| name.ends_with(lock));
+        let waits = ended.seen.waits.iter().filter(|(name, _)| about(name)).map(|(_, wait)| *wait);
+        let waits: Vec<u64> = waits.collect();
+        let locks = ended.summary.locks.iter().filter(|l| about(&l.lock.name));
+        let top = locks.filter_map(|l| l.top_holder.as_ref()).max_by_key(|(_, count)| *count);
         Self {
-            waits: seen.waits.len() as u64,
-            total: seen.waits.iter().sum(),
-            longest: seen.waits.iter().copied().max().unwrap_or(0),
+            waits: waits.len() as u64,
+            total: waits.iter().sum(),
+            longest: waits.iter().copied().max().unwrap_or(0),
             holder: top.map(|(h, _)| format!("{}/{}", h.name, h.id.tid)),
         }
     }
@@ -139,8 +152,12 @@ mod tests {
 
     #[test]
     fn the_truth_survives_the_pipe() {
-        let truth =
-            Truth { waits: vec![1, 2], holder: Some((7, "slow".into())), deadlocked: vec![3, 4] };
+        let truth = Truth {
+            waits: vec![1, 2],
+            holder: Some((7, "slow".into())),
+            locks: vec!["LOCK".into()],
+            deadlocked: vec![3, 4],
+        };
         assert_eq!(Truth::from_json(&truth.to_json().to_string()), Some(truth));
         assert_eq!(Truth::from_json("Segmentation fault"), None);
     }

@@ -69,6 +69,11 @@ fn timed<T>(waits: &mut Vec<u64>, call: impl FnOnce() -> T) -> T {
     result
 }
 
+/// A truth about locks with these names.
+fn about(locks: &[&str]) -> Truth {
+    Truth { locks: locks.iter().map(|&lock| lock.to_owned()).collect(), ..Truth::default() }
+}
+
 fn convoy() -> anyhow::Result<Truth> {
     let start = Arc::new(Barrier::new(CONVOY_WAITERS + 1));
     let done = Arc::new(Barrier::new(CONVOY_WAITERS + 1));
@@ -97,7 +102,7 @@ fn convoy() -> anyhow::Result<Truth> {
         }
         thread_id()
     })?;
-    let mut truth = Truth::default();
+    let mut truth = about(&["CONVOY_LOCK"]);
     for thread in threads {
         truth.waits.extend(joined(thread)?);
     }
@@ -124,7 +129,7 @@ fn deadlock() -> anyhow::Result<Truth> {
     // Neither will ever go on: the process ends with both of them waiting.
     let waits = waiting.iter().map(|(_, since)| since.elapsed().as_nanos() as u64).collect();
     let deadlocked = waiting.iter().map(|(tid, _)| *tid).collect();
-    Ok(Truth { waits, holder: None, deadlocked })
+    Ok(Truth { waits, deadlocked, ..about(&["ACCOUNT_A", "ACCOUNT_B"]) })
 }
 
 fn fair() -> anyhow::Result<Truth> {
@@ -165,7 +170,7 @@ fn fair_process() -> anyhow::Result<Truth> {
             waits
         })?);
     }
-    let mut truth = Truth::default();
+    let mut truth = about(&["FAIR_LOCK"]);
     for thread in threads {
         truth.waits.extend(joined(thread)?);
     }

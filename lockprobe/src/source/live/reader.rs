@@ -22,6 +22,8 @@ const MILLISECOND: u64 = 1_000_000;
 const BATCH_BYTES: usize = 1 << 20;
 /// How often the table of waits is looked at, unless looking takes more than a hundredth of it.
 const LOOK_EVERY: u64 = 100 * MILLISECOND;
+/// How soon after records the time is told again: what they mean is held back for 40 ms.
+const TICK_AFTER_RECORDS: u64 = 45 * MILLISECOND;
 
 /// Waits older than this are looked at only every tenth time.
 const OLD_WAIT: u64 = 3000 * MILLISECOND;
@@ -145,7 +147,7 @@ impl Reader {
                 self.batches.send(before).ok()?;
             }
             if !more {
-                self.next_tick = now + LOOK_EVERY;
+                self.next_tick = now + TICK_AFTER_RECORDS;
                 batch.push_tick(now);
             }
             self.batches.send(batch).ok()?;
