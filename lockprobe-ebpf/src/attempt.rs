@@ -108,7 +108,7 @@ pub fn wake(wait: &mut Wait, call: LockCall, task: Task) {
         wait.early_release_before_ns = before;
     }
     if reason == reason::RELEASE {
-        close_hold(wait, call.lock, asleep);
+        close_hold(waker, wait, call.lock, asleep);
     }
 }
 
@@ -158,12 +158,12 @@ fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: T
 /// been marked over then, or the lock's latest release been put after it where the waker was not
 /// seen. A hold that began before this thread slept is no such proof.
 #[inline(always)]
-fn close_hold(wait: &mut Wait, lock: u64, slept: bool) {
+fn close_hold(waker: Task, wait: &mut Wait, lock: u64, slept: bool) {
     let Some(own) = WAITS.get_ptr_mut(wait.waker.tid) else { return };
     // SAFETY: a value of the map; the waker is the task running here.
     let own = unsafe { &mut *own };
     if own.state == state::WOKEN && own.lock == lock {
-        tally::ran_unseen(wait.waker.tid);
+        tally::ran_unseen(waker, own);
     }
     if own.state != state::RUNNING || own.lock != lock {
         return;

@@ -6,7 +6,7 @@ use lockprobe_ebpf::wire::{
 };
 
 use crate::emit::{self, count};
-use crate::maps::{LOCKS, MIN_WAIT_NS, NEW_STATS, WAITS};
+use crate::maps::{LOCKS, MIN_WAIT_NS, NEW_STATS};
 use crate::task::Task;
 
 /// Key of the entry that takes the waits of locks the table has no room for.
@@ -25,7 +25,7 @@ pub fn open(key: LockKey, ip: u64, caller: u64) {
 }
 
 /// A thread runs again: its wait is counted, and sent if it was long enough.
-#[inline(always)]
+#[inline(never)]
 pub fn ran(task: Task, wait: &mut Wait, now: u64) {
     wait.state = state::RUNNING;
     wait.run_ns = now;
@@ -37,18 +37,12 @@ pub fn ran(task: Task, wait: &mut Wait, now: u64) {
     emit::wait(kind::WAIT, task, wait, now);
 }
 
-/// The thread running here was woken, and has not been seen to run since: now and then the switch
-/// away from an idle processor is not traced. It ran about when it was woken.
-///
-/// A global function, which the verifier looks at once and not on each path that calls it.
-#[unsafe(no_mangle)]
-pub extern "C" fn ran_unseen(tid: u32) -> u32 {
-    let Some(wait) = WAITS.get_ptr_mut(tid) else { return 0 };
-    // SAFETY: a value of the map; its thread is the one running here.
-    let wait = unsafe { &mut *wait };
+/// A thread that was woken is found running without having been seen to begin: now and then the
+/// switch away from an idle processor is not traced. It ran about when it was woken.
+#[inline(always)]
+pub fn ran_unseen(task: Task, wait: &mut Wait) {
     let woken = wait.woken_ns;
-    ran(Task::current(), wait, woken);
-    0
+    ran(task, wait, woken);
 }
 
 /// Counts an attempt in its lock's histogram; one that goes on moves to a higher bucket.

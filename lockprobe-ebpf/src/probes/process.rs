@@ -31,8 +31,13 @@ fn process_fork(ctx: BtfTracePointContext) -> u32 {
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec(ctx: BtfTracePointContext) -> u32 {
+    let task = Task::new(ctx.arg::<*const u8>(0));
+    // What the thread waited for lay in the memory of the program before. Had it not been the
+    // first thread, it has just taken that one's id.
+    forget(task.tid());
+    forget(ctx.arg::<i32>(1) as u32);
     // Sent for every process, target or not: it may have become one the agent looks for by name.
-    send(Task::new(ctx.arg::<*const u8>(0)), process_event::EXEC, 0);
+    send(task, process_event::EXEC, 0);
     0
 }
 
@@ -41,18 +46,15 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
     let task = Task::new(ctx.arg::<*const u8>(0));
     let tid = task.tid();
     let tgid = task.tgid();
-    let waited = match WAITS.get_ptr(tid) {
-        Some(wait) => {
-            // SAFETY: a value of the map; its thread is the one running here.
-            if unsafe { (*wait).state } == state::WOKEN && filter::is_target(tgid) {
-                tally::ran_unseen(tid);
-            }
-            let _ = WAITS.remove(tid);
-            filter::leaves(tid);
-            true
+    let mut waited = false;
+    if let Some(wait) = WAITS.get_ptr_mut(tid) {
+        // SAFETY: a value of the map; its thread is the one running here.
+        let wait = unsafe { &mut *wait };
+        if wait.state == state::WOKEN && filter::is_target(tgid) {
+            tally::ran_unseen(task, wait);
         }
-        None => false,
-    };
+        waited = forget(tid);
+    }
     if !filter::is_target(tgid) {
         return 0;
     }
@@ -62,6 +64,16 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
         send(task, process_event::THREAD_EXIT, 0);
     }
     0
+}
+
+/// Takes a thread's entry out; whether there was one.
+#[inline(always)]
+fn forget(tid: u32) -> bool {
+    let was_there = WAITS.remove(tid).is_ok();
+    if was_there {
+        filter::leaves(tid);
+    }
+    was_there
 }
 
 #[inline(always)]

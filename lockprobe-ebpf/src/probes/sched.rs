@@ -90,7 +90,7 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         // the scheduler keeps those apart.
         let wait = unsafe { &mut *wait };
         if wait.state == state::WOKEN {
-            tally::ran_unseen(at.tid);
+            tally::ran_unseen(task, wait);
         }
         if attempt::is_retry(wait, task, call.lock, at) {
             return sleep_on(task, wait, now);
