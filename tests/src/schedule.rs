@@ -170,7 +170,8 @@ impl Truth {
     pub fn faults(&self, records: &Records, known: Known) -> Vec<String> {
         let mut faults = Vec::new();
         let mut acquires = records.acquires();
-        acquires.retain(|r| number(r, "process.pid") == self.pid);
+        // What glibc locks for itself, as when it starts a thread, the program does not know of.
+        acquires.retain(|r| number(r, "process.pid") == self.pid && r["lock.type"] != "low_level");
         for wait in &self.waits {
             let found: Vec<_> = acquires.iter().filter(|r| wait.overlaps(r)).collect();
             match found[..] {

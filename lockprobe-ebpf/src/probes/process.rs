@@ -31,8 +31,13 @@ fn process_fork(ctx: BtfTracePointContext) -> u32 {
 
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec(ctx: BtfTracePointContext) -> u32 {
+    let task = Task::new(ctx.arg::<*const u8>(0));
+    // What the thread waited for lay in the memory of the program before. Had it not been the
+    // first thread, it has just taken that one's id.
+    forget(task.tid());
+    forget(ctx.arg::<i32>(1) as u32);
     // Sent for every process, target or not: it may have become one the agent looks for by name.
-    send(Task::new(ctx.arg::<*const u8>(0)), process_event::EXEC, 0);
+    send(task, process_event::EXEC, 0);
     0
 }
 
@@ -48,10 +53,7 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
         if wait.state == state::WOKEN && filter::is_target(tgid) {
             tally::ran_unseen(task, wait);
         }
-        waited = WAITS.remove(tid).is_ok();
-    }
-    if waited {
-        filter::leaves(tid);
+        waited = forget(tid);
     }
     if !filter::is_target(tgid) {
         return 0;
@@ -62,6 +64,16 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
         send(task, process_event::THREAD_EXIT, 0);
     }
     0
+}
+
+/// Takes a thread's entry out; whether there was one.
+#[inline(always)]
+fn forget(tid: u32) -> bool {
+    let was_there = WAITS.remove(tid).is_ok();
+    if was_there {
+        filter::leaves(tid);
+    }
+    was_there
 }
 
 #[inline(always)]
@@ -78,5 +90,6 @@ fn send(task: Task, event: u32, parent: u32) {
     task.describe(&mut record.thread);
     record.event = event;
     record.parent = parent;
-    emit::submit(entry);
+    // A new program may be one to watch, and what was counted of the old one must be taken out.
+    if event == process_event::EXEC { emit::submit_now(entry) } else { emit::submit(entry) }
 }

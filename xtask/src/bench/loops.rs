@@ -60,18 +60,20 @@ pub fn measure(plan: &Plan) -> Result<Vec<Ratio>> {
             println!("bench: round {} of {}: {ratios}", round + 1, plan.rounds);
         }
     }
-    let sum = |((of, pairs), disturbed): ((&'static Loop, Vec<(f64, f64)>), usize)| {
-        let side = |pick: fn(&(f64, f64)) -> f64| -> Vec<f64> { pairs.iter().map(pick).collect() };
-        Ratio {
-            of,
-            bare: Spread::of(&side(|pair| pair.0)).median,
-            attached: Spread::of(&side(|pair| pair.1)).median,
-            ratio: Spread::of(&side(|pair| pair.1 / pair.0)),
-            pairs,
-            disturbed,
-        }
-    };
-    Ok(wanted.into_iter().zip(pairs).zip(disturbed).map(sum).collect())
+    let measured = wanted.into_iter().zip(pairs).zip(disturbed);
+    Ok(measured.map(|((of, pairs), disturbed)| sum(of, pairs, disturbed)).collect())
+}
+
+fn sum(of: &'static Loop, pairs: Vec<(f64, f64)>, disturbed: usize) -> Ratio {
+    let side = |pick: fn(&(f64, f64)) -> f64| -> Vec<f64> { pairs.iter().map(pick).collect() };
+    Ratio {
+        of,
+        bare: Spread::of(&side(|pair| pair.0)).median,
+        attached: Spread::of(&side(|pair| pair.1)).median,
+        ratio: Spread::of(&side(|pair| pair.1 / pair.0)),
+        pairs,
+        disturbed,
+    }
 }
 
 /// One bare and one attached measurement, and whether no other lockprobe ran meanwhile.

@@ -82,7 +82,9 @@ impl Attempts {
 
     /// A process ended: the attempts of all its threads.
     pub fn end_process(&mut self, pid: u32) -> Vec<Attempt> {
-        let ids: Vec<ThreadId> = self.open.keys().filter(|id| id.pid == pid).copied().collect();
+        let mut ids: Vec<ThreadId> = self.open.keys().filter(|id| id.pid == pid).copied().collect();
+        // In an order that is the same in every replay.
+        ids.sort_unstable();
         ids.into_iter().filter_map(|id| self.take(id)).collect()
     }
 

@@ -175,10 +175,16 @@ impl Futex {
         }
     }
 
-    /// A thread that ended: woken by nothing but its end, it never got the lock.
+    /// A thread that ended: woken by nothing but its end, it never got the lock. Where another
+    /// thread turns the process into a new program, that is what woke it.
     fn gone(&mut self, attempt: &Attempt, time: u64, out: &mut Vec<LockEvent>) {
         let wait = &attempt.wait;
-        let killed = wait.ran == 0 || matches!(wait.reason, WakeReason::Signal | WakeReason::Exit);
+        let killed = match wait.reason {
+            WakeReason::Signal | WakeReason::Exit => true,
+            WakeReason::Other => !wait.timed,
+            WakeReason::Release | WakeReason::Unknown => false,
+        };
+        let killed = killed || wait.ran == 0;
         if !killed {
             return self.ended(attempt, out);
         }

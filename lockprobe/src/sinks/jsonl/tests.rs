@@ -1,1 +1,351 @@
-//! Conversion of every kind of record.
+//! Every kind of record as JSON, and the schema beside it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::{Value, json};
+
+use super::convert::to_json;
+use super::schema::schema;
+use super::*;
+use crate::model::names;
+use crate::model::{
+    AcquireSpan, CallSite, Deadlock, Edge, Finding, Histogram, HoldEnd, HoldSpan, Holder,
+    HolderSource, LockCounts, LockDescription, LockId, LockKind, LockSummary, Losses, Mode,
+    Outcome, Precision, ProcessFact, SpanId, Summary, Thread, ThreadId,
+};
+
+/// Keys that are lockprobe's own and no attribute names: the frame of a record, and sums.
+const OWN: &[&str] = &[
+    "record",
+    "start_time_unix_nano",
+    "end_time_unix_nano",
+    "time_unix_nano",
+    "trace_id",
+    "span_id",
+    "links",
+    "cycle",
+    "locks",
+    "min_wait",
+    "waits",
+    "wait_total",
+    "wait_p50",
+    "wait_p95",
+    "wait_p99",
+    "wait_max",
+    "abandoned",
+    "still_waiting",
+    "hold_max",
+    "holder_waits",
+    "findings",
+    "received",
+    "emitted",
+    "dropped",
+    "skipped",
+    "stage",
+    "cause",
+    "count",
+];
+
+fn session() -> Session {
+    Session { wall_offset: 1_000_000, start: 5, host: "here".into(), ..Session::default() }
+}
+
+fn lock() -> Arc<LockDescription> {
+    Arc::new(LockDescription {
+        id: LockId::Private { pid: 10, image: 0, address: 0x1000 },
+        kind: LockKind::PthreadMutex,
+        name: "queue".into(),
+        confirmed: true,
+        call_site: Some(CallSite {
+            function: "work".into(),
+            source: Some(("work.c".into(), 7)),
+            module: "worker".into(),
+            offset: 1,
+        }),
+    })
+}
+
+fn thread() -> Thread {
+    let mut comm = [0; 16];
+    comm[..4].copy_from_slice(b"w\x1b[2");
+    Thread { id: ThreadId { pid: 10, tid: 11 }, ns_tid: 11, ns_level: 0, comm }
+}
+
+fn holder() -> Holder {
+    let id = ThreadId { pid: 10, tid: 12 };
+    Holder { id, name: "holder".into(), source: HolderSource::OwnerWord }
+}
+
+fn acquire() -> AcquireSpan {
+    AcquireSpan {
+        id: SpanId { trace: 1, span: 2 },
+        lock: lock(),
+        mode: Mode::Exclusive,
+        thread: thread(),
+        start: 1_000,
+        end: 2_001_000,
+        outcome: Outcome::Acquired,
+        error: None,
+        holder: Some(holder()),
+        handed_over_by: Some(holder()),
+        blocked_by: Some(SpanId { trace: 3, span: 4 }),
+        wake_delay: Some(50_000),
+        sleeps: 2,
+        queue_depth: 3,
+        start_estimated: true,
+    }
+}
+
+fn hold() -> HoldSpan {
+    HoldSpan {
+        id: SpanId { trace: 3, span: 4 },
+        lock: lock(),
+        holder: holder(),
+        start: 500,
+        end: 2_000_000,
+        ended: HoldEnd::Released,
+        precision: Precision::LowerBound,
+        waiters: 1,
+    }
+}
+
+fn finding() -> Finding {
+    let edge = Edge {
+        waiter: thread(),
+        lock: lock(),
+        since: 7,
+        holder: ThreadId { pid: 10, tid: 12 },
+        holder_name: "holder".into(),
+    };
+    Finding::Deadlock(Deadlock { formed: 8, found: 9, cycle: vec![edge] })
+}
+
+fn process() -> ProcessFact {
+    ProcessFact {
+        pid: 10,
+        image: 0,
+        start_ticks: 77,
+        service: "worker".into(),
+        executable: "/usr/bin/worker".into(),
+        command: vec!["worker".into(), "--secret=1".into()],
+    }
+}
+
+fn summary() -> Summary {
+    let counts = LockCounts {
+        waits: 2,
+        total: 3_000_000,
+        longest: 2_000_000,
+        histogram: Histogram::default(),
+    };
+    let lock = LockSummary {
+        lock: lock(),
+        pid: 10,
+        service: "worker".into(),
+        counts,
+        top_holder: Some((holder(), 2)),
+        longest_hold: Some((2_000_000, Precision::Exact)),
+        abandoned: 1,
+        still_waiting: 0,
+    };
+    let losses = Losses {
+        dropped: vec![("kernel", "ring_full_wait", 0)],
+        skipped: vec![("below_min_wait", 4)],
+        emitted: 9,
+        waits: 2,
+    };
+    Summary {
+        start: 5,
+        end: 99,
+        min_wait: 1_000_000,
+        locks: vec![lock],
+        findings: 1,
+        losses,
+        received: 9,
+    }
+}
+
+fn all() -> Vec<Record> {
+    vec![
+        Record::Process(Arc::new(process())),
+        Record::Acquire(Arc::new(acquire())),
+        Record::Hold(Arc::new(hold())),
+        Record::Finding(Arc::new(finding())),
+        Record::Summary(Arc::new(summary())),
+    ]
+}
+
+fn convert(record: &Record) -> Value {
+    to_json(record, &session(), &HashMap::from([(10, "worker".to_owned())]))
+}
+
+/// The part of the schema for one kind of record.
+fn part(kind: &str) -> Value {
+    let schema = schema();
+    let parts = schema["oneOf"].as_array().unwrap();
+    let part = parts.iter().find(|part| part["properties"]["record"]["const"] == kind);
+    part.unwrap_or_else(|| panic!("no schema of {kind}")).clone()
+}
+
+#[test]
+fn a_wait_says_everything_once() {
+    let json = convert(&all()[1]);
+    assert_eq!(json["record"], "acquire");
+    assert_eq!(json["start_time_unix_nano"], 1_001_000);
+    assert_eq!(json["end_time_unix_nano"], 3_001_000);
+    assert_eq!(json[names::LOCK_WAIT_DURATION], 0.002);
+    assert_eq!(json[names::LOCK_WAKE_DELAY], 0.00005);
+    assert_eq!(json[names::LOCK_ID], "futex:10:0x1000");
+    assert_eq!(json[names::LOCK_OUTCOME], "acquired");
+    assert_eq!(json[names::LOCK_HOLDER_TID], 12);
+    assert_eq!(json[names::LOCK_HOLDER_SOURCE], "owner_word");
+    assert_eq!(json[names::LOCK_WAIT_START_ESTIMATED], true);
+    assert_eq!(json[names::SERVICE_NAME], "worker");
+    assert_eq!(json["trace_id"], "00000000000000000000000000000001");
+    assert_eq!(json["links"][0]["span_id"], "0000000000000004");
+    assert_eq!(json["links"][0][names::LOCK_LINK_TYPE], "blocked_by");
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let bare = AcquireSpan {
+        holder: None,
+        handed_over_by: None,
+        blocked_by: None,
+        wake_delay: None,
+        start_estimated: false,
+        outcome: Outcome::Abandoned,
+        error: Some("timeout"),
+        ..acquire()
+    };
+    let json = convert(&Record::Acquire(Arc::new(bare)));
+    for key in [
+        names::LOCK_HOLDER_TID,
+        names::LOCK_HOLDER_SOURCE,
+        names::LOCK_HANDED_OVER_BY_TID,
+        names::LOCK_WAKE_DELAY,
+        names::LOCK_WAIT_START_ESTIMATED,
+        "links",
+    ] {
+        assert_eq!(json.get(key), None, "{key}");
+    }
+    assert_eq!(json[names::ERROR_TYPE], "timeout");
+    assert_eq!(json[names::LOCK_OUTCOME], "abandoned");
+}
+
+#[test]
+fn a_name_loses_its_control_characters_and_a_command_line_its_arguments() {
+    let json = convert(&all()[1]);
+    assert_eq!(json[names::THREAD_NAME], "w\u{fffd}[2");
+    let json = convert(&all()[0]);
+    assert_eq!(json[names::PROCESS_COMMAND], "worker");
+    assert_eq!(json[names::PROCESS_EXECUTABLE_NAME], "worker");
+    assert!(!json.to_string().contains("secret"));
+}
+
+/// The keys of objects, however deep.
+fn keys(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                found.insert(key.clone());
+                keys(value, found);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_is_a_name_of_the_vocabulary_or_documented() {
+    let mut found = BTreeSet::new();
+    all().iter().for_each(|record| keys(&convert(record), &mut found));
+    let known = |key: &String| {
+        names::ALL.iter().any(|(name, _)| name == key) || OWN.contains(&key.as_str())
+    };
+    let unknown: Vec<_> = found.iter().filter(|key| !known(key)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// Names of properties of a schema, however deep.
+fn properties(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(object) => {
+            for (key, value) in object {
+                if key == "properties" {
+                    found.extend(value.as_object().unwrap().keys().cloned());
+                }
+                properties(value, found);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| properties(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_property_of_the_schema_is_a_name_of_the_vocabulary_or_documented() {
+    let mut found = BTreeSet::new();
+    properties(&schema(), &mut found);
+    let known = |key: &String| {
+        names::ALL.iter().any(|(name, _)| name == key) || OWN.contains(&key.as_str())
+    };
+    let unknown: Vec<_> = found.iter().filter(|key| !known(key)).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn a_record_has_what_its_schema_requires_and_nothing_else() {
+    for record in all() {
+        let json = convert(&record);
+        let schema = part(json["record"].as_str().unwrap());
+        for key in schema["required"].as_array().unwrap() {
+            assert!(json.get(key.as_str().unwrap()).is_some(), "{key} is missing: {json}");
+        }
+        for key in json.as_object().unwrap().keys() {
+            assert!(schema["properties"].get(key).is_some(), "{key} is not in the schema");
+        }
+        assert_eq!(schema["additionalProperties"], json!(false));
+    }
+}
+
+#[test]
+fn a_full_record_has_every_property_of_its_schema() {
+    for record in all() {
+        let json = convert(&record);
+        for key in part(json["record"].as_str().unwrap())["properties"].as_object().unwrap().keys()
+        {
+            let missing = json.get(key).is_none();
+            // A wait that was given up has the one property this one cannot have.
+            assert!(!missing || key == names::ERROR_TYPE, "{key} is never written: {json}");
+        }
+    }
+}
+
+/// A writer whose bytes can be looked at.
+#[derive(Clone, Default)]
+struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_a_record_with_the_names_of_services() {
+    let out = Shared::default();
+    let mut sink = JsonLines::new(Box::new(out.clone()), Arc::new(session()));
+    all().iter().for_each(|record| sink.write(record).unwrap());
+    sink.finish().unwrap();
+    let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = lines.iter().filter_map(|line| line["record"].as_str()).collect();
+    assert_eq!(kinds, ["process", "acquire", "hold", "finding", "summary"]);
+    assert_eq!(lines[1][names::SERVICE_NAME], "worker", "told by the record before");
+}

@@ -186,7 +186,8 @@ impl Reader {
             return;
         }
         // Old waits are told of less often: nothing about them changes quickly.
-        let all = self.looks % OLD_WAITS_EVERY == 0 || self.inputs.stop.load(Ordering::Relaxed);
+        let all =
+            self.looks.is_multiple_of(OLD_WAITS_EVERY) || self.inputs.stop.load(Ordering::Relaxed);
         self.looks += 1;
         let oldest = if all { u64::MAX } else { OLD_WAIT };
         for record in waits::asleep(&mut self.tables, now, self.min_wait..oldest) {
