@@ -30,6 +30,11 @@ pub static LOCKS: HashMap<LockKey, LockStats> = HashMap::with_max_entries(8_192,
 #[map]
 pub static SITES: LruHashMap<SiteKey, u32> = LruHashMap::with_max_entries(16_384, 0);
 
+/// When a process last began a new program, while the agent may not have taken out yet what was
+/// counted of the one before.
+#[map]
+pub static EXECS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
+
 /// Processes to watch, when not the whole host.
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);

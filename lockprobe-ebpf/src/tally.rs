@@ -6,7 +6,7 @@ use lockprobe_ebpf::wire::{
 };
 
 use crate::emit::{self, count};
-use crate::maps::{LOCKS, MIN_WAIT_NS, NEW_STATS};
+use crate::maps::{EXECS, LOCKS, MIN_WAIT_NS, NEW_STATS};
 use crate::task::Task;
 
 /// Key of the entry that takes the waits of locks the table has no room for.
@@ -87,6 +87,16 @@ pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
     if elapsed > *longest {
         *longest = elapsed;
     }
+}
+
+/// Whether a lock is seen for the first time: there is no entry, or it is of the program that the
+/// process ran before.
+#[inline(always)]
+pub fn is_new(key: LockKey) -> bool {
+    let Some(stats) = LOCKS.get_ptr(key) else { return true };
+    let Some(exec) = EXECS.get_ptr(key.tgid) else { return false };
+    // SAFETY: values of the maps.
+    unsafe { (*stats).opened_ns < *exec }
 }
 
 /// Notes that the lock was let go; returns when it was let go before.

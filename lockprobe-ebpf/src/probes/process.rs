@@ -36,6 +36,7 @@ fn process_exec(ctx: BtfTracePointContext) -> u32 {
     // first thread, it has just taken that one's id.
     forget(task.tid());
     forget(ctx.arg::<i32>(1) as u32);
+    let _ = EXECS.insert(task.tgid(), emit::now(), 0);
     // Sent for every process, target or not: it may have become one the agent looks for by name.
     send(task, process_event::EXEC, 0);
     0

@@ -114,7 +114,7 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         }
     }
     let key = LockKey { tgid: at.tgid, reserved: 0, lock: call.lock };
-    if LOCKS.get_ptr(key).is_none() {
+    if tally::is_new(key) {
         announce_lock(task, registers, call, at, key, now);
     }
 }

@@ -135,6 +135,9 @@ const METHOD: &str = "\
   ratios of pairs, and half of the pairs lie in the range beside it. Compare ratios, not times.
 - The pipe round trip is the worst case: its two context switches, where all of lockprobe's hooks
   sit, are most of what it does.
+- Memory is what is resident, files included: for a while after it starts lockprobe maps binaries
+  of the programs that wait, more of it the more of them there are. The ring, mapped twice, counts
+  twice.
 - Start to first event runs from the start of `lockprobe trace -- COMMAND` until the command's first
   lock wait can be read, less the wait itself. Its median and spread are over five starts.
 - Of the synthetic records each is either received or counted as dropped; `bench` fails otherwise.
