@@ -4,11 +4,13 @@
 //     rounds MS    the same, a hundred times
 //     named MS     the same as brief, by a thread whose name is a terminal's control sequence
 //     begin MS     the same as brief, once told to
+//     linger MS    the same as brief, and ends when told to
+//     stay MS      the same as brief, once told to, and ends when told to again
 //     blocked      a thread waits for a mutex until told; says so; ends when told
 //     timed        the same, with a time-out that is far away
 //     condition    a thread waits for a condition variable until told
 //     deadlock     two threads wait for each other; ends when told
-//     exec         a thread waits for a mutex; another turns the process into `brief 20`
+//     exec         a thread waits for a mutex; once told, another turns the process into `linger 300`
 //
 // What happens is said as JSON lines; a line on standard input is what "told" means.
 #define _GNU_SOURCE
@@ -144,9 +146,12 @@ int main(int argc, char **argv) {
     if (!strcmp(mode, "named")) name = "\x1b[2J\x07red";
     timed = !strcmp(mode, "timed");
     condition = !strcmp(mode, "condition");
-    if (!strcmp(mode, "begin")) told();
-    if (!strcmp(mode, "brief") || !strcmp(mode, "named") || !strcmp(mode, "begin")) {
+    int begins = !strcmp(mode, "begin"), lingers = !strcmp(mode, "linger");
+    int stays = !strcmp(mode, "stay");
+    if (begins || stays) told();
+    if (!strcmp(mode, "brief") || !strcmp(mode, "named") || begins || lingers || stays) {
         brief(ms);
+        if (lingers || stays) told();
     } else if (!strcmp(mode, "rounds")) {
         for (int i = 0; i < 100; i++) brief(ms);
     } else if (!strcmp(mode, "blocked") || timed || condition) {
@@ -158,8 +163,8 @@ int main(int argc, char **argv) {
         start(wait_for_first, NULL);
         await_sleep(&waiter, &first);
         say();
-        nap(50000000);
-        execl("/proc/self/exe", argv[0], "brief", "20", (char *)NULL);
+        told();
+        execl("/proc/self/exe", argv[0], "linger", "300", (char *)NULL);
         return 99;
     } else {
         return 99;

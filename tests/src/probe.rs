@@ -1,12 +1,14 @@
 //! lockprobe as a program: started, waited for, ended.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::records::Records;
 use crate::{PATIENCE, system, until};
@@ -114,6 +116,12 @@ impl Probe {
         });
     }
 
+    /// Sends a line to its standard input, where that is a pipe.
+    pub fn go_on(&mut self) {
+        let stdin = self.child.stdin.as_mut().expect("a pipe");
+        stdin.write_all(b"\n").expect("it listens");
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         system::signal(self.pid(), signal);
@@ -169,4 +177,58 @@ impl Drop for Probe {
 /// Runs lockprobe to its end.
 pub fn run<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
     Probe::lockprobe(arguments).wait()
+}
+
+/// lockprobe writing JSON lines to a file, which is looked at as it grows.
+pub struct Watch {
+    /// The process.
+    pub probe: Probe,
+    output: tempfile::NamedTempFile,
+}
+
+impl Watch {
+    /// Starts lockprobe with these arguments, the subcommand first; its standard input is a pipe.
+    pub fn start(arguments: &[&str]) -> Self {
+        crate::need_root();
+        let output = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut command = lockprobe(&arguments[..1]);
+        command.args(["--format", "jsonl", "--output"]).arg(output.path()).args(&arguments[1..]);
+        Self { probe: Probe::start(command.stdin(Stdio::piped())), output }
+    }
+
+    /// Starts to watch a process, and waits until it is watched.
+    pub fn pid(pid: u32) -> Self {
+        let watch = Self::start(&["trace", "-p", &pid.to_string()]);
+        watch.probe.attached();
+        watch
+    }
+
+    /// Waits until this has been written.
+    pub fn until(&self, mark: &str) {
+        until(&format!("lockprobe has written {mark}"), || {
+            let written = std::fs::read_to_string(self.output.path()).expect("the output");
+            written.contains(mark).then_some(())
+        });
+    }
+
+    /// Waits until such a record has been written.
+    pub fn until_some(&self, is_it: impl Fn(&Value) -> bool) {
+        until("lockprobe has written a certain record", || {
+            let written = std::fs::read_to_string(self.output.path()).expect("the output");
+            // The last line may be half a line as yet.
+            let records = written.lines().filter_map(|line| serde_json::from_str(line).ok());
+            records.into_iter().any(|record| is_it(&record)).then_some(())
+        });
+    }
+
+    /// Waits for its end.
+    pub fn records(self) -> Records {
+        self.ended().0
+    }
+
+    /// Waits for its end, which is a success.
+    pub fn ended(self) -> (Records, Ended) {
+        let ended = self.probe.wait().expect(0);
+        (Records::of_file(self.output.path()), ended)
+    }
 }

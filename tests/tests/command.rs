@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lockprobe_tests::probe::{Probe, lockprobe};
+use lockprobe_tests::probe::{Probe, Watch, lockprobe};
 use lockprobe_tests::program::{Program, compiled, watched};
 use lockprobe_tests::records::{number, text};
 
@@ -41,7 +41,7 @@ fn the_commands_output_stays_its_own() {
 
 #[test]
 fn children_are_watched_through_fork_and_exec() {
-    let line = format!("{0} brief 20 & {0} brief 20; wait", scene());
+    let line = format!("{0} brief 60 & {0} brief 60; wait", scene());
     let ended = watched(&["trace", "--format", "jsonl"], ["sh", "-c", &line]).expect(0);
     let records = ended.records();
     records.expect_complete();
@@ -54,13 +54,14 @@ fn children_are_watched_through_fork_and_exec() {
 #[test]
 fn an_exec_voids_the_locks_of_the_program_before() {
     // Without address randomisation both programs have their mutex at the same place.
-    let mut command = lockprobe(["trace", "--format", "jsonl", "--", "setarch", "-R"]);
-    command.arg(compiled("scene")).arg("exec");
-    let ended = Probe::start(&mut command).wait().expect(0);
-    let (said, records): (Vec<&str>, Vec<&str>) =
-        ended.stdout.lines().partition(|line| line.contains("\"waiter\":"));
-    let said: serde_json::Value = serde_json::from_str(said[0]).unwrap();
-    let records = lockprobe_tests::records::Records::read(&records.join("\n"));
+    let scene = scene();
+    let mut watch = Watch::start(&["trace", "--", "setarch", "-R", &scene, "exec"]);
+    watch.until(r#""record":"process""#);
+    watch.probe.go_on();
+    watch.until(r#""lock.outcome":"acquired""#);
+    watch.probe.go_on();
+    let (records, ended) = watch.ended();
+    let said: serde_json::Value = serde_json::from_str(ended.stdout.trim()).unwrap();
     records.expect_complete();
     let acquires = records.acquires();
     let [before, after] = acquires[..] else { panic!("{records:#?}") };
@@ -104,7 +105,7 @@ fn child_of(pid: u32) -> Option<u32> {
 fn a_command_that_ends_takes_no_one_else_with_it() {
     let mut bystander = Program::start("scene", ["blocked"]);
     bystander.says();
-    let ended = watched(&["trace", "--format", "jsonl"], [&scene(), "brief", "20"]).expect(0);
+    let ended = watched(&["trace", "--format", "jsonl"], [&scene(), "brief", "60"]).expect(0);
     let records = ended.records();
     assert_eq!(records.acquires().len(), 1, "{records:#?}");
     assert!(records.acquires().iter().all(|r| r["process.pid"] != bystander.pid()));

@@ -138,7 +138,7 @@ fn recording(directory: &Path) -> Vec<u8> {
     let path = directory.join("good.lprec");
     let scene = lockprobe_tests::program::compiled("scene");
     let arguments = ["record", "-o", path.to_str().unwrap()];
-    lockprobe_tests::program::watched(&arguments, [scene.to_str().unwrap(), "brief", "20"])
+    lockprobe_tests::program::watched(&arguments, [scene.to_str().unwrap(), "brief", "60"])
         .expect(0);
     std::fs::read(path).unwrap()
 }

@@ -8,7 +8,7 @@ use lockprobe_tests::records::{number, text};
 fn a_collector_gets_spans_with_links_and_one_resource_a_process() {
     let collector = Collector::start();
     let scene = compiled("scene");
-    let line = format!("{0} brief 20 & {0} brief 30; wait", scene.display());
+    let line = format!("{0} brief 60 & {0} brief 80; wait", scene.display());
     let arguments = ["trace", "--format", "jsonl", "--otlp", &collector.url];
     let records = watched(&arguments, ["sh", "-c", &line]).expect(0).records();
     records.expect_complete();
@@ -63,7 +63,7 @@ fn a_collector_that_is_away_costs_records_and_nothing_else() {
 #[test]
 fn a_trace_that_could_not_be_delivered_has_status_9() {
     let dead = Dead::new();
-    let mut program = lockprobe_tests::program::Program::start("scene", ["begin", "20"]);
+    let mut program = lockprobe_tests::program::Program::start("scene", ["begin", "60"]);
     let pid = program.pid().to_string();
     let url = dead.url();
     let arguments = ["trace", "--format", "jsonl", "--otlp", &url, "-p", &pid];

@@ -13,11 +13,11 @@ fn scene() -> String {
 
 #[test]
 fn a_file_or_a_pipe_gets_no_escape_bytes() {
-    let ended = watched(&["trace"], [&scene(), "brief", "20"]).expect(0);
+    let ended = watched(&["trace"], [&scene(), "brief", "60"]).expect(0);
     assert!(ended.stdout.contains("waiter"), "{}", ended.stdout);
     assert!(!ended.stdout.contains('\x1b'), "{:?}", ended.stdout);
     let file = tempfile::NamedTempFile::new().unwrap();
-    watched(&["trace", "--output", file.path().to_str().unwrap()], [&scene(), "brief", "20"])
+    watched(&["trace", "--output", file.path().to_str().unwrap()], [&scene(), "brief", "60"])
         .expect(0);
     let written = std::fs::read_to_string(file.path()).unwrap();
     assert!(written.contains("waiter") && !written.contains('\x1b'), "{written:?}");
@@ -26,7 +26,7 @@ fn a_file_or_a_pipe_gets_no_escape_bytes() {
 /// What a terminal is shown.
 fn on_a_terminal(no_colour: Option<&str>) -> String {
     lockprobe_tests::need_root();
-    let line = format!("{} trace -- {} brief 20", binary().display(), scene());
+    let line = format!("{} trace -- {} brief 60", binary().display(), scene());
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
     command.env("TERM", "xterm-256color").env_remove("NO_COLOR").stdin(Stdio::null());
@@ -45,11 +45,11 @@ fn a_terminal_gets_colours_unless_it_is_asked_not_to() {
 
 #[test]
 fn a_thread_name_does_not_reach_the_terminal_as_it_is() {
-    let table = watched(&["trace"], [&scene(), "named", "20"]).expect(0).stdout;
+    let table = watched(&["trace"], [&scene(), "named", "60"]).expect(0).stdout;
     assert!(table.contains("[2J") && table.contains("red"), "the name is shown:\n{table}");
     assert!(table.chars().all(|c| c == '\n' || !c.is_control()), "{table:?}");
     let records =
-        watched(&["trace", "--format", "jsonl"], [&scene(), "named", "20"]).expect(0).records();
+        watched(&["trace", "--format", "jsonl"], [&scene(), "named", "60"]).expect(0).records();
     let name = records.acquires()[0]["thread.name"].as_str().unwrap().to_owned();
     assert!(name.contains("[2J") && name.chars().all(|c| !c.is_control()), "{name:?}");
 }
@@ -66,7 +66,7 @@ fn the_table_ends_with_sums_and_losses() {
 #[test]
 fn the_schema_accepts_what_is_written_and_nothing_else() {
     let records =
-        watched(&["trace", "--format", "jsonl"], [&scene(), "brief", "20"]).expect(0).records();
+        watched(&["trace", "--format", "jsonl"], [&scene(), "brief", "60"]).expect(0).records();
     let kinds: Vec<&str> = records.0.iter().filter_map(|r| r["record"].as_str()).collect();
     for kind in ["process", "acquire", "hold", "summary"] {
         assert!(kinds.contains(&kind), "{kinds:?}");

@@ -2,49 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use lockprobe_tests::probe::{Probe, run};
+use lockprobe_tests::probe::{Probe, Watch, run};
 use lockprobe_tests::program::{Program, compiled};
 use lockprobe_tests::records::{Records, number, text};
-
-/// lockprobe watching a program, and the file it writes to.
-struct Watch {
-    probe: Probe,
-    output: tempfile::NamedTempFile,
-}
-
-impl Watch {
-    /// Begins to watch.
-    fn new(program: &Program) -> Self {
-        let output = tempfile::NamedTempFile::new().unwrap();
-        let (pid, path) = (program.pid().to_string(), output.path().to_str().unwrap());
-        let arguments = ["trace", "--format", "jsonl", "--output", path, "-p", &pid];
-        let probe = Probe::lockprobe(arguments);
-        probe.attached();
-        Self { probe, output }
-    }
-
-    /// Waits until a record of this kind has been written.
-    fn until(&self, kind: &str) {
-        let mark = format!(r#""record":"{kind}""#);
-        lockprobe_tests::until(&format!("there is a {kind} record"), || {
-            std::fs::read_to_string(self.output.path()).unwrap().contains(&mark).then_some(())
-        });
-    }
-
-    /// Waits for its end.
-    fn records(self) -> Records {
-        self.probe.wait().expect(0);
-        Records::of_file(self.output.path())
-    }
-}
 
 /// Watches a program whose thread waits already, and is let go once that has been seen.
 fn already_blocked(mode: &str) -> (serde_json::Value, u32, Records) {
     let mut program = Program::start("scene", [mode]);
     let said = program.says();
-    let watch = Watch::new(&program);
+    let watch = Watch::pid(program.pid());
     // Who it is is asked for when its waiting thread is looked at.
-    watch.until("process");
+    watch.until(r#""record":"process""#);
     program.go_on();
     let pid = program.pid();
     program.end();
@@ -73,8 +41,8 @@ fn a_thread_that_waits_all_the_time_is_shown_as_waiting() {
     {
         let program = Program::start("scene", [mode]);
         let said = program.says();
-        let watch = Watch::new(&program);
-        watch.until("process");
+        let watch = Watch::pid(program.pid());
+        watch.until(r#""record":"process""#);
         watch.probe.signal(signal);
         let records = watch.records();
         let wait = records.acquire_of(number(&said, "waiter"));
@@ -107,7 +75,7 @@ fn a_process_that_does_not_exist_is_one_sentence() {
 fn the_end_of_the_process_is_the_end_of_the_trace() {
     let mut program = Program::start("scene", ["blocked"]);
     program.says();
-    let watch = Watch::new(&program);
+    let watch = Watch::pid(program.pid());
     program.go_on();
     program.end();
     let records = watch.records();
@@ -118,8 +86,8 @@ fn the_end_of_the_process_is_the_end_of_the_trace() {
 fn a_process_that_is_killed_ends_the_trace_and_its_waits() {
     let program = Program::start("scene", ["blocked"]);
     let said = program.says();
-    let watch = Watch::new(&program);
-    watch.until("process");
+    let watch = Watch::pid(program.pid());
+    watch.until(r#""record":"process""#);
     program.signal(libc::SIGKILL);
     let records = watch.records();
     let wait = records.acquire_of(number(&said, "waiter"));
@@ -130,7 +98,7 @@ fn a_process_that_is_killed_ends_the_trace_and_its_waits() {
 #[test]
 fn several_processes_are_watched_until_the_last_one_ends() {
     let (mut one, mut two) =
-        (Program::start("scene", ["begin", "20"]), Program::start("scene", ["begin", "20"]));
+        (Program::start("scene", ["begin", "60"]), Program::start("scene", ["begin", "60"]));
     let pids = [one.pid(), two.pid()].map(|pid| pid.to_string());
     let probe = Probe::lockprobe(["trace", "--format", "jsonl", "-p", &pids[0], "-p", &pids[1]]);
     probe.attached();
@@ -184,14 +152,16 @@ fn the_duration_ends_it() {
 
 #[test]
 fn the_host_is_watched_without_a_target() {
-    let mut program = Program::start("scene", ["begin", "20"]);
-    let probe = Probe::lockprobe(["trace", "--format", "jsonl"]);
-    probe.attached();
-    program.go_on();
+    let mut program = Program::start("scene", ["stay", "300"]);
     let pid = program.pid();
+    let watch = Watch::start(&["trace"]);
+    watch.probe.attached();
+    program.go_on();
+    watch.until_some(|record| record["record"] == "acquire" && record["process.pid"] == pid);
+    program.go_on();
     program.end();
-    probe.signal(libc::SIGINT);
-    let records = probe.wait().expect(0).records();
+    watch.probe.signal(libc::SIGINT);
+    let records = watch.records();
     let own: Vec<_> = records.acquires().into_iter().filter(|r| r["process.pid"] == pid).collect();
     assert_eq!(own.len(), 1, "{records:#?}");
 }
@@ -199,13 +169,13 @@ fn the_host_is_watched_without_a_target() {
 #[test]
 fn a_deadlock_is_found_once_with_its_threads() {
     let mut program = Program::start("scene", ["deadlock"]);
-    let first = Watch::new(&program);
+    let first = Watch::pid(program.pid());
     program.go_on();
     let said = program.says();
     let threads = said["threads"].as_array().unwrap();
-    first.until("finding");
-    let second = Watch::new(&program);
-    second.until("finding");
+    first.until(r#""record":"finding""#);
+    let second = Watch::pid(program.pid());
+    second.until(r#""record":"finding""#);
     program.end();
     let (first, second) = (first.records(), second.records());
     for (records, from) in [(first, "before it formed"), (second, "after it formed")] {
