@@ -12,6 +12,7 @@ use lockprobe_ebpf::wire::kind;
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::usage::{LockUsage, Usage};
 use crate::backends::futex::{Futex, Want};
+use crate::backends::kernel::{self, Kernel};
 use crate::decode::decode;
 use crate::enrich::Enricher;
 use crate::health::Health;
@@ -42,6 +43,7 @@ pub struct Pipeline {
     session: Session,
     aside: Aside,
     futex: Futex,
+    kernel_locks: Kernel,
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
@@ -72,6 +74,7 @@ impl Pipeline {
             session,
             aside,
             futex: Futex::default(),
+            kernel_locks: Kernel::default(),
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
@@ -115,8 +118,11 @@ impl Pipeline {
     pub fn finish(&mut self, out: &mut Vec<Record>) -> std::io::Result<()> {
         let mut events = Vec::new();
         self.futex.finish(&mut events);
+        self.kernel_locks.finish(&mut events);
         events.into_iter().for_each(|event| self.order.push(event));
         self.drain(u64::MAX, out);
+        let polled = self.kernel_locks.polled();
+        polled.into_iter().for_each(|(lock, pid, n)| self.count(Some(lock), pid, &n));
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
@@ -157,7 +163,20 @@ impl Pipeline {
                 (Want::Site, _) => break,
             }
         }
-        found.into_iter().try_for_each(|fact| self.learn(fact, out))
+        found.into_iter().try_for_each(|fact| self.learn(fact, out))?;
+        // What the file is called, who had the lock and who has it.
+        for _ in 0..3 {
+            let Some(want) = self.kernel_locks.wants(observation) else { break };
+            let Aside::Live(enricher, _) = &mut self.aside else { break };
+            let fact = match want {
+                kernel::Want::Path { thread, descriptor, device, inode } => {
+                    Fact::File(enricher.file(thread, descriptor, device, inode))
+                }
+                kernel::Want::Holder(pid) => Fact::Holder(enricher.holder(pid)),
+            };
+            self.learn(fact, out)?;
+        }
+        Ok(())
     }
 
     /// Takes in a fact, tells the kernel half, and keeps it for a replay.
@@ -186,6 +205,7 @@ impl Pipeline {
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
+        self.kernel_locks.observe(&observation, &mut events);
         events.into_iter().for_each(|event| self.order.push(event));
         match observation {
             Observation::Tick(now) => {
@@ -209,7 +229,12 @@ impl Pipeline {
             }
             Observation::Process(seen) => self.process(seen.thread.id.pid, seen.event),
             Observation::Counts { pid, address, site, counts } => {
-                self.count(pid, address, site, counts);
+                let lock = self.futex.lock_at(pid, address, site);
+                self.count(lock, pid, &counts);
+            }
+            Observation::KernelCounts { key, counts } => {
+                let lock = self.kernel_locks.lock_of(key);
+                self.count(lock, 0, &counts);
             }
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
@@ -254,15 +279,15 @@ impl Pipeline {
         }
     }
 
-    fn count(&mut self, pid: u32, address: u64, site: (u64, u64), counts: LockCounts) {
-        match self.futex.lock_at(pid, address, site) {
+    fn count(&mut self, lock: Option<Arc<LockDescription>>, pid: u32, counts: &LockCounts) {
+        match lock {
             Some(lock)
                 if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
             {
                 let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
-                self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(&counts);
+                self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(counts);
             }
-            _ => self.uncounted.merge(&counts),
+            _ => self.uncounted.merge(counts),
         }
     }
 
@@ -294,6 +319,9 @@ impl Pipeline {
     fn sum_up(&self, lock: &Arc<LockDescription>, pid: u32, counts: &LockCounts) -> LockSummary {
         let none = LockUsage::default();
         let usage = self.usage.of(&lock.id).unwrap_or(&none);
+        // The kernel's own locks are counted for all processes together.
+        let waiter = usage.lock.as_ref().filter(|_| pid == 0).map(|(_, pid)| *pid);
+        let pid = waiter.unwrap_or(pid);
         let mut counts = counts.clone();
         counts.longest = counts.longest.max(usage.longest_wait);
         LockSummary {
@@ -344,5 +372,8 @@ fn kind_of(frame: &[u8]) -> Option<u32> {
 
 /// Whether the kernel half counted this frame when it wrote it.
 fn from_ring(frame: &[u8]) -> bool {
-    matches!(kind_of(frame), Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS))
+    matches!(
+        kind_of(frame),
+        Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS | kind::FILE)
+    )
 }

@@ -2,9 +2,10 @@
 
 use super::atlas::{Atlas, Frame};
 use super::unwind::{Registers, Stack};
-use super::{meaning, memory, process, source, thread};
+use super::{file, meaning, memory, process, source, thread};
 use crate::model::{
-    Fact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    Fact, FileFact, HolderFact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact,
+    ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -127,6 +128,22 @@ impl Enricher {
     /// The thread of a process that calls itself by this id in its PID namespace.
     pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact {
         self.translator.thread(pid, ns_tid)
+    }
+
+    /// What a file is called that a thread has open.
+    pub fn file(
+        &mut self,
+        thread: ThreadId,
+        descriptor: Option<u32>,
+        device: u32,
+        inode: u64,
+    ) -> FileFact {
+        file::name(thread, descriptor, device, inode)
+    }
+
+    /// A process that has a lock.
+    pub fn holder(&mut self, pid: u32) -> HolderFact {
+        file::holder(pid)
     }
 
     /// Name of a thread, if it is there.

@@ -21,6 +21,7 @@
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
+//! | `file` | files with locks, and who has one |
 //! | `memory` | memory of other processes (the only `unsafe`) |
 //! | `cache` | a map that forgets |
 
@@ -32,6 +33,7 @@ mod cfi;
 
 mod elf;
 mod enricher;
+mod file;
 mod maps;
 mod meaning;
 mod memory;

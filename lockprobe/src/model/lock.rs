@@ -24,7 +24,32 @@ pub enum LockId {
         /// Offset of the word in the file.
         offset: u64,
     },
+    /// A part of a file, in one of the two tables the kernel keeps of every file.
+    File {
+        /// Device as the kernel numbers it.
+        device: u32,
+        /// Inode.
+        inode: u64,
+        /// fcntl(2)'s table rather than flock(2)'s.
+        fcntl: bool,
+        /// First byte.
+        start: u64,
+        /// Last byte; `i64::MAX` for the end of the file, wherever that is.
+        end: u64,
+    },
+    /// A System V semaphore.
+    Semaphore {
+        /// IPC namespace.
+        namespace: u32,
+        /// Set.
+        set: u32,
+        /// Number in the set.
+        number: u32,
+    },
 }
+
+/// Last byte of a lock that reaches to the end of its file.
+pub const END_OF_FILE: u64 = i64::MAX as u64;
 
 impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,6 +58,16 @@ impl fmt::Display for LockId {
             Self::Private { pid, image, address } => write!(f, "futex:{pid}.{image}:{address:#x}"),
             Self::Shared { device, inode, offset } => {
                 write!(f, "futex:dev{device:x}:ino{inode}:{offset:#x}")
+            }
+            Self::File { device, inode, fcntl: false, .. } => {
+                write!(f, "flock:dev{device:x}:ino{inode}")
+            }
+            Self::File { device, inode, start, end, .. } => {
+                write!(f, "fcntl:dev{device:x}:ino{inode}:{start}-")?;
+                if *end == END_OF_FILE { f.write_str("eof") } else { write!(f, "{end}") }
+            }
+            Self::Semaphore { namespace, set, number } => {
+                write!(f, "sysv:ns{namespace}:set{set}:{number}")
             }
         }
     }
@@ -57,8 +92,27 @@ pub enum LockKind {
     RustRwLock,
     /// `std::sync::Once` of Rust, and what is built on it.
     RustOnce,
+    /// flock(2) on a file: of an open file description.
+    Flock,
+    /// fcntl(2) on a range of a file: of a process.
+    PosixFile,
+    /// fcntl(2) on a range of a file: of an open file description.
+    OpenFile,
+    /// System V semaphore.
+    SysvSemaphore,
     /// Behaves like a lock, but nothing says which.
     Unknown,
+}
+
+impl Mode {
+    /// Value of `lock.mode`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Shared => "shared",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl LockKind {
@@ -68,6 +122,9 @@ impl LockKind {
             Self::PthreadMutex | Self::PthreadRwLock | Self::Semaphore => "pthread",
             Self::RustMutex | Self::RustRwLock | Self::RustOnce => "rust_std",
             Self::LowLevel | Self::PriorityInheritance | Self::Unknown => "futex",
+            Self::Flock => "flock",
+            Self::PosixFile | Self::OpenFile => "fcntl",
+            Self::SysvSemaphore => "sysv_semaphore",
         }
     }
 
@@ -77,7 +134,10 @@ impl LockKind {
             Self::PthreadMutex | Self::RustMutex => "mutex",
             Self::LowLevel => "low_level",
             Self::PthreadRwLock | Self::RustRwLock => "rwlock",
-            Self::Semaphore => "semaphore",
+            Self::Semaphore | Self::SysvSemaphore => "semaphore",
+            Self::Flock => "file",
+            Self::PosixFile => "posix",
+            Self::OpenFile => "ofd",
             Self::PriorityInheritance => "pi_mutex",
             Self::RustOnce => "once",
             Self::Unknown => "unknown",
@@ -85,7 +145,7 @@ impl LockKind {
     }
 
     /// Every kind, for tables and for reading names back.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::PthreadMutex,
         Self::LowLevel,
         Self::PthreadRwLock,
@@ -94,6 +154,10 @@ impl LockKind {
         Self::RustMutex,
         Self::RustRwLock,
         Self::RustOnce,
+        Self::Flock,
+        Self::PosixFile,
+        Self::OpenFile,
+        Self::SysvSemaphore,
         Self::Unknown,
     ];
 }
@@ -103,6 +167,8 @@ impl LockKind {
 pub enum Mode {
     /// One holder.
     Exclusive,
+    /// Others may have it too, in the same mode.
+    Shared,
     /// Nothing tells.
     Unknown,
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::model::{
-    CallSite, Fact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact, ThreadFact,
+    CallSite, Fact, FileFact, HolderFact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact,
+    ThreadFact,
 };
 
 /// One fact as a JSON object.
@@ -28,6 +29,12 @@ pub fn to_json(fact: &Fact) -> Value {
         }),
         Fact::Thread(t) => json!({
             "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "tid": t.tid, "name": t.name,
+        }),
+        Fact::File(f) => json!({
+            "fact": "file", "device": f.device, "inode": f.inode, "path": f.path,
+        }),
+        Fact::Holder(h) => json!({
+            "fact": "holder", "pid": h.pid, "name": h.name, "threads": h.threads,
         }),
     }
 }
@@ -88,6 +95,16 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             ns_tid: number(&value["ns_tid"])?,
             tid: number(&value["tid"])?,
             name: text(&value["name"])?,
+        }),
+        "file" => Fact::File(FileFact {
+            device: number(&value["device"])?,
+            inode: value["inode"].as_u64()?,
+            path: text(&value["path"]),
+        }),
+        "holder" => Fact::Holder(HolderFact {
+            pid: number(&value["pid"])?,
+            name: text(&value["name"])?,
+            threads: number(&value["threads"])?,
         }),
         _ => return None,
     };
@@ -159,6 +176,9 @@ mod tests {
                     offset: 0x1149,
                 }),
             }),
+            Fact::File(FileFact { device: 0x80_0001, inode: 9, path: Some("/tmp/x".into()) }),
+            Fact::File(FileFact { device: 8, inode: 9, path: None }),
+            Fact::Holder(HolderFact { pid: 7, name: "w".into(), threads: 2 }),
             Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, tid: 70, name: "io".into() }),
         ];
         let classes = LockKind::ALL.map(SiteClass::Lock).into_iter().chain([

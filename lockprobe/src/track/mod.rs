@@ -16,8 +16,7 @@ pub use table::{LockTable, Ongoing};
 use std::sync::Arc;
 
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Mode, Outcome, Precision, SpanId, ThreadId,
-    What,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, SpanId, ThreadId, What,
 };
 
 /// What tracking an event brings to light.
@@ -49,9 +48,11 @@ impl Tracker {
     pub fn apply(&mut self, event: LockEvent, out: &mut Vec<Span>) {
         let id = event.thread.id;
         match event.what {
-            What::Contended { holder, estimated } => {
-                self.table.begin(&event.lock, event.thread, event.time, holder, estimated);
+            What::Contended { holder, estimated, mode } => {
+                let how = (mode, estimated);
+                self.table.begin(&event.lock, event.thread, event.time, holder, how);
             }
+            What::Polled { .. } => out.extend(self.polled(event).map(Span::Acquire)),
             What::StillWaiting { holder } => self.table.confirm(id, event.time, holder),
             What::Acquired { from, wake_delay, sleeps } => {
                 let end = End { time: event.time, outcome: Outcome::Acquired, error: None };
@@ -96,11 +97,11 @@ impl Tracker {
     }
 
     fn acquire(&mut self, id: ThreadId, end: &End, sleeps: u32) -> Option<AcquireSpan> {
-        let Ongoing { lock, thread, since, holder, estimated, .. } = self.table.end(id)?;
+        let Ongoing { lock, thread, since, holder, mode, estimated, .. } = self.table.end(id)?;
         let queue_depth = self.table.leave_queue(&lock.id, id, holder.as_ref(), (since, end.time));
         Some(AcquireSpan {
             id: span_id(&lock.id, id, since, 1),
-            mode: Mode::Exclusive,
+            mode,
             lock,
             thread,
             start: since,
@@ -114,6 +115,32 @@ impl Tracker {
             sleeps,
             queue_depth,
             start_estimated: estimated,
+        })
+    }
+
+    /// An attempt that did not sleep in the lock: it was never in the table.
+    fn polled(&self, event: LockEvent) -> Option<AcquireSpan> {
+        let LockEvent { time, lock, thread, what } = event;
+        let What::Polled { since, holder, from, mode, outcome, error, attempts } = what else {
+            return None;
+        };
+        let hold = from.as_ref().and_then(|from| self.table.last_hold(&lock.id, from.id, time));
+        Some(AcquireSpan {
+            id: span_id(&lock.id, thread.id, since, 1),
+            mode,
+            queue_depth: 1 + self.table.waiters(&lock.id),
+            lock,
+            thread,
+            start: since,
+            end: time.max(since),
+            outcome,
+            error,
+            holder,
+            handed_over_by: from,
+            blocked_by: hold,
+            wake_delay: None,
+            sleeps: attempts,
+            start_estimated: false,
         })
     }
 

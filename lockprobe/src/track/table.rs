@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::queue::Queue;
-use crate::model::{Holder, LockDescription, LockId, SpanId, Thread, ThreadId};
+use crate::model::{Holder, LockDescription, LockId, Mode, SpanId, Thread, ThreadId};
 
 /// Most locks remembered; beyond it those nobody waits for are forgotten.
 const AT_MOST: usize = 65_536;
@@ -22,6 +22,8 @@ pub struct Ongoing {
     pub holder: Option<Holder>,
     /// Who has it, as last looked at.
     pub current_holder: Option<Holder>,
+    /// How it wants it.
+    pub mode: Mode,
     /// The start is an estimate.
     pub estimated: bool,
     /// When it was last seen to go on.
@@ -62,7 +64,7 @@ impl LockTable {
         thread: Thread,
         since: u64,
         holder: Option<Holder>,
-        estimated: bool,
+        (mode, estimated): (Mode, bool),
     ) {
         if let Some(ongoing) = self.waiting.get_mut(&thread.id)
             && ongoing.lock.id == lock.id
@@ -80,6 +82,7 @@ impl LockTable {
             since,
             current_holder: holder.clone(),
             holder,
+            mode,
             estimated,
             confirmed: since,
         };

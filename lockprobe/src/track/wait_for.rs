@@ -4,7 +4,7 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
 use super::{LockTable, Ongoing};
-use crate::model::{HolderSource, ThreadId};
+use crate::model::ThreadId;
 
 /// Waits whose holder the lock's own memory names, as a graph of threads.
 pub fn graph(table: &LockTable) -> DiGraphMap<ThreadId, ()> {
@@ -20,7 +20,7 @@ pub fn graph(table: &LockTable) -> DiGraphMap<ThreadId, ()> {
 /// The holder of a wait, if it is certain: an inferred one must not make a deadlock.
 pub fn certain_holder(wait: &Ongoing) -> Option<ThreadId> {
     let holder = wait.current_holder.as_ref()?;
-    (holder.source == HolderSource::OwnerWord && holder.id.tid != 0).then_some(holder.id)
+    (holder.source.is_certain() && holder.id.tid != 0).then_some(holder.id)
 }
 
 /// Threads that wait for each other in a circle, each circle once, in the order of waiting.

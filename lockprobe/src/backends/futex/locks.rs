@@ -226,6 +226,6 @@ fn name(address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
     }
     match id {
         LockId::Private { .. } => format!("{address:#x}").into(),
-        LockId::Shared { .. } => id.to_string().into(),
+        _ => id.to_string().into(),
     }
 }

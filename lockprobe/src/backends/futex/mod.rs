@@ -22,7 +22,7 @@ use locks::Locks;
 use people::People;
 
 use crate::model::{
-    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Observation,
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Mode, Observation,
     Precision, ProcessEvent, ProcessSeen, Thread, WaitSeen, WakeReason, What,
 };
 
@@ -114,7 +114,7 @@ impl Futex {
             Observation::Process(seen) => self.process(seen, out),
             Observation::Fact(fact) => self.learn(fact),
             Observation::Tick(now) => self.settle(now.saturating_sub(GRACE), out),
-            Observation::Counts { .. } | Observation::Losses(_) => {}
+            _ => {}
         }
     }
 
@@ -148,7 +148,7 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_) => {}
+            Fact::Process(_) | Fact::File(_) | Fact::Holder(_) => {}
         }
     }
 
@@ -224,7 +224,7 @@ impl Futex {
             self.ended(&earlier, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
-        let what = What::Contended { holder: first, estimated: wait.preexisting };
+        let what = asks(first, wait);
         out.push(LockEvent { time: wait.start, lock: lock.clone(), thread: wait.thread, what });
         // Who has it now counts for the graph, not who had it when the attempt began.
         let owner = owner_word(lock.kind, wait.words.map(|w| w[2]), wait);
@@ -267,7 +267,7 @@ impl Futex {
             None if wait.sleeps == 1 && wait.released_before <= wait.slept => self.waker(wait),
             None => None,
         };
-        let what = What::Contended { holder, estimated: wait.preexisting };
+        let what = asks(holder, wait);
         out.push(LockEvent { time: wait.start, lock: lock.clone(), thread: wait.thread, what });
     }
 
@@ -291,6 +291,10 @@ impl Futex {
         };
         out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
     }
+}
+
+fn asks(holder: Option<Holder>, wait: &WaitSeen) -> What {
+    What::Contended { holder, estimated: wait.preexisting, mode: Mode::Exclusive }
 }
 
 /// The waker let the lock go when it woke the thread; it had it at least since the thread slept.

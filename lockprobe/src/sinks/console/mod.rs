@@ -9,9 +9,7 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 
 use super::{Sink, duration, thread_label};
-use crate::model::{
-    AcquireSpan, Deadlock, Finding, Holder, HolderSource, Outcome, Record, Session,
-};
+use crate::model::{AcquireSpan, Deadlock, Finding, Holder, Outcome, Record, Session};
 
 const PROCESSES_AT_MOST: usize = 65_536;
 const HEADER: &str = "    TIME  PROCESS               THREAD                 WAIT        LOCK                                     HELD BY";
@@ -51,7 +49,7 @@ fn held_by(holder: Option<&Holder>) -> String {
         None => "unknown".to_owned(),
         Some(h) => {
             let label = thread_label(&h.name, h.id);
-            let guess = if h.source == HolderSource::OwnerWord { "" } else { " (inferred)" };
+            let guess = if h.source.is_certain() { "" } else { " (inferred)" };
             label + guess
         }
     }
@@ -93,6 +91,7 @@ impl Console {
         let remark = match (span.outcome, span.error) {
             (Outcome::Acquired, _) => String::new(),
             (Outcome::Abandoned, error) => format!("  gave up: {}", error.unwrap_or("unknown")),
+            (Outcome::Refused, _) => "  refused".to_owned(),
             (Outcome::Waiting, _) => "  still waiting".to_owned(),
         };
         let remark = self.paint(AnsiColor::Red.on_default(), &remark);

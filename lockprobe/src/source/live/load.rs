@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::{Options, btf};
+use super::{Options, btf, file};
 use crate::model::Session;
 use crate::source::Error;
 
@@ -128,7 +128,10 @@ pub fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     ))
 }
 
-type Constant = (&'static str, u64);
+/// Name and value of a load-time constant.
+pub type Constant = (&'static str, u64);
+/// Looks a member's offset up.
+pub type Members<'a> = dyn Fn(&str, &str) -> Result<u64, Error> + 'a;
 
 fn constants(
     blob: &[u8],
@@ -136,7 +139,8 @@ fn constants(
     only_targets: bool,
     version: (u32, u32),
 ) -> Result<Vec<Constant>, Error> {
-    let structures = ["task_struct", "sched_entity", "pid", "pt_regs"];
+    let structures = [&["task_struct", "sched_entity", "pid", "pt_regs"], &file::STRUCTURES[..]];
+    let structures = structures.concat();
     let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
         Error::Unsupported("the kernel's type information cannot be read".to_owned())
     })?;
@@ -171,12 +175,13 @@ fn constants(
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];
     constants.extend(machine(&get)?);
+    constants.extend(file::constants(&get)?);
     Ok(constants)
 }
 
 /// System call numbers are the programs' defaults; register offsets come from BTF.
 #[cfg(target_arch = "x86_64")]
-fn machine(get: &dyn Fn(&str, &str) -> Result<u64, Error>) -> Result<Vec<Constant>, Error> {
+fn machine(get: &Members<'_>) -> Result<Vec<Constant>, Error> {
     Ok(vec![
         ("REG_NR", get("pt_regs", "orig_ax")?),
         ("REG_ARG0", get("pt_regs", "di")?),
