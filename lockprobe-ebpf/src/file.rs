@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use lockprobe_ebpf::wire::{LockRecord, Place, Request, Wait, call, class, mode, wait_flag};
 
 use crate::maps::*;
+use crate::semaphore;
 use crate::task::{LockCall, Registers, Task};
 
 /// Last byte of a lock that reaches to the end of the file.
@@ -28,7 +29,7 @@ const LOCKS_AT_MOST: u32 = 16;
 
 /// Reads kernel memory; zero where it cannot be read.
 #[inline(always)]
-fn read<T: Copy + Default>(at: u64) -> T {
+pub fn read<T: Copy + Default>(at: u64) -> T {
     let mut value = T::default();
     // SAFETY: the helper checks the address and writes no more than the value.
     unsafe {
@@ -37,8 +38,9 @@ fn read<T: Copy + Default>(at: u64) -> T {
     value
 }
 
+/// Reads a member of a kernel structure.
 #[inline(always)]
-fn member<T: Copy + Default>(of: u64, offset: &Global<u64>) -> T {
+pub fn member<T: Copy + Default>(of: u64, offset: &Global<u64>) -> T {
     read(of + offset.load())
 }
 
@@ -176,11 +178,14 @@ impl FileLock {
     }
 }
 
-/// What a thread that sleeps in a call on a file waits for. Where the file system has its own way
+/// What a thread that sleeps in a call on a kernel's lock waits for. Where the file system has its own way
 /// of waiting (network file systems), nobody has noted the request, and it is put together from the
 /// registers; the range only where `own` says that the memory at hand is the thread's.
 #[inline(always)]
 pub fn request(task: Task, registers: Registers, call: LockCall, own: bool) -> Request {
+    if call.call == call::SEMOP {
+        return semaphore::request(task, registers, own);
+    }
     let inode = Inode::of(task, call.lock);
     let (number, device) = (inode.number(), inode.device());
     let descriptor = call.lock as u32;

@@ -16,6 +16,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod probes;
 #[cfg(target_arch = "bpf")]
+mod semaphore;
+#[cfg(target_arch = "bpf")]
 mod tally;
 #[cfg(target_arch = "bpf")]
 mod task;

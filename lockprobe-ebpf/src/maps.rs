@@ -111,6 +111,8 @@ constants! {
     NR_SEMOP = 65;
     /// semtimedop(2).
     NR_SEMTIMEDOP = 220;
+    /// semctl(2).
+    NR_SEMCTL = 66;
     /// exit(2).
     NR_EXIT = 60;
     /// exit_group(2).
@@ -215,6 +217,28 @@ constants! {
     FL_START = 0;
     /// Last byte.
     FL_END = 0;
+    /// `nsproxy` in `struct task_struct`, and the way on to a semaphore.
+    TASK_NSPROXY = 0;
+    /// `ipc_ns` in `struct nsproxy`.
+    NSPROXY_IPC = 0;
+    /// `ns.inum` in `struct ipc_namespace`.
+    IPC_INUM = 0;
+    /// Root of the tree of sets in it: `ids[0].ipcs_idr.idr_rt.xa_head`.
+    IPC_SEMAPHORES = 0;
+    /// `id` in `struct kern_ipc_perm`, with which a set begins.
+    IPC_ID = 0;
+    /// Members of `struct xa_node`.
+    NODE_SHIFT = 0;
+    /// The places.
+    NODE_SLOTS = 0;
+    /// `sems` in `struct sem_array`.
+    SET_SEMAPHORES = 0;
+    /// Size of `struct sem`.
+    SEMAPHORE_SIZE = 64;
+    /// Its value.
+    SEMAPHORE_VALUE = 0;
+    /// Who used it last.
+    SEMAPHORE_PID = 0;
     /// Mixed into owners, which are addresses of the kernel.
     OWNER_SALT = 0;
 }

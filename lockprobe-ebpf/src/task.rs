@@ -115,6 +115,12 @@ impl Task {
         self.load(&TASK_FILES)
     }
 
+    /// Its `struct nsproxy`.
+    #[inline(always)]
+    pub fn nsproxy(self) -> u64 {
+        self.load(&TASK_NSPROXY)
+    }
+
     /// The registers it entered the kernel with.
     #[inline(always)]
     pub fn registers(self) -> Registers {
@@ -199,11 +205,14 @@ impl Registers {
             call::FLOCK
         } else if nr == NR_FCNTL.load() && matches!(self.get(&REG_ARG1), F_SETLKW | F_OFD_SETLKW) {
             call::FCNTL
+        } else if nr == NR_SEMOP.load() || nr == NR_SEMTIMEDOP.load() {
+            call::SEMOP
         } else {
             return None;
         };
+        let timeout = if nr == NR_SEMTIMEDOP.load() { self.get(&REG_ARG3) } else { 0 };
         let descriptor = self.get(&REG_ARG0) & u32::MAX as u64;
-        Some(LockCall { call, flags: 0, lock: descriptor, value: 0 })
+        Some(LockCall { call, flags: flags(0, timeout), lock: descriptor, value: 0 })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::emit::{self, count};
 use crate::file;
 use crate::filter;
 use crate::maps::*;
+use crate::semaphore;
 use crate::tally;
 use crate::task::{LockCall, Registers, Task};
 use crate::user::{self, Frame};
@@ -168,6 +169,9 @@ fn on_wake(task: Task) {
         call.lock = wait.lock;
     }
     attempt::wake(wait, call, task);
+    if call.call == call::SEMOP && wait.state == state::WOKEN {
+        semaphore::note_waker(wait, task);
+    }
 }
 
 /// A task is about to run.

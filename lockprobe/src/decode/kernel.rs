@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 use super::frame::{reason, thread};
 use crate::model::{
     CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, LockId, LockKind,
-    Malformed, Mode, Phase,
+    Malformed, Mode, Phase, WakeReason,
 };
 
 fn lock(inode: u64, place: Place) -> Result<KernelLock, Malformed> {
@@ -64,6 +64,7 @@ pub fn wait(record: &WaitRecord, phase: Phase) -> Result<KernelWait, Malformed> 
         timed: has(wait_flag::TIMED),
         preexisting: has(wait_flag::PREEXISTING),
         reason,
+        waker: (reason == WakeReason::Release).then(|| thread(&w.waker)),
         first_holder: known(w.first_owner),
         holder: known(w.value),
     })

@@ -64,6 +64,8 @@ pub struct KernelWait {
     pub preexisting: bool,
     /// What ended the sleep.
     pub reason: WakeReason,
+    /// Who let a semaphore go, where that was seen.
+    pub waker: Option<Thread>,
     /// Process that had the lock when the attempt began.
     pub first_holder: Option<u32>,
     /// Process that had it when it was last looked.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::model::{FileSeen, Holder, KernelWait, ThreadId};
+use crate::model::{FileSeen, Holder, KernelWait, LockId, ThreadId};
 
 /// Most attempts held back; beyond it the first to have run go first.
 const AT_MOST: usize = 65_536;
@@ -24,21 +24,22 @@ pub struct Attempts {
     running: BTreeSet<(u64, ThreadId)>,
     /// Who was in the way when a thread went to sleep, as known then: by the time its wait is told
     /// of, the holder may have ended.
-    asked: HashMap<ThreadId, Holder>,
+    asked: HashMap<ThreadId, (LockId, Holder)>,
 }
 
 impl Attempts {
     /// A thread is about to sleep for what this holder has.
-    pub fn asked(&mut self, id: ThreadId, holder: Holder) {
+    pub fn asked(&mut self, seen: &FileSeen, holder: Holder) {
         if self.asked.len() >= AT_MOST {
             self.asked.clear();
         }
-        self.asked.insert(id, holder);
+        self.asked.insert(seen.thread.id, (seen.lock.id, holder));
     }
 
     /// Who was in a thread's way when it last went to sleep, if it is this process.
-    pub fn in_the_way(&self, id: ThreadId, pid: u32) -> Option<Holder> {
-        self.asked.get(&id).filter(|holder| holder.id.pid == pid).cloned()
+    pub fn in_the_way(&self, wait: &KernelWait, pid: u32) -> Option<Holder> {
+        let (lock, holder) = self.asked.get(&wait.thread.id)?;
+        (*lock == wait.lock.id && holder.id.pid == pid).then(|| holder.clone())
     }
 
     /// A thread sleeps or runs again. Returns its earlier attempt if this record is of another.

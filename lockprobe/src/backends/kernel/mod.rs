@@ -23,13 +23,16 @@ use people::People;
 use polls::{Over, Polls};
 
 use crate::model::{
-    CountsKey, Fact, FileEvent, FileSeen, Holder, KernelLock, KernelWait, LockCounts,
-    LockDescription, LockEvent, LockId, Observation, Phase, ProcessEvent, ProcessSeen, Thread,
-    WakeReason, What,
+    CountsKey, Fact, FileEvent, FileSeen, Holder, HolderSource, KernelLock, KernelWait, LockCounts,
+    LockDescription, LockEvent, LockId, LockKind, Observation, Phase, Precision, ProcessEvent,
+    ProcessSeen, Thread, WakeReason, What,
 };
 
 /// How long after running again a thread may still be on its way to the lock, nanoseconds.
 const GRACE: u64 = 40_000_000;
+
+/// How the holder of a semaphore is known: who used it last need not have it.
+const LAST_USER: HolderSource = HolderSource::LastAcquirer;
 
 /// Something outside the kernel half that would help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,13 +134,13 @@ impl Kernel {
         if wait.phase == Phase::Resumed {
             return self.attempts.resume(wait);
         }
-        let id = wait.thread.id;
-        let holder = wait.first_holder.map(|pid| {
-            self.attempts.in_the_way(id, pid).unwrap_or_else(|| self.holder(&wait.lock, pid))
-        });
-        let attempt = Attempt { wait: wait.clone(), holder };
+        let attempt = Attempt { wait: wait.clone(), holder: self.first_holder(wait) };
         if let Some(earlier) = self.attempts.note(attempt.clone()) {
             self.ended(&earlier, out);
+        }
+        if wait.phase == Phase::Ran {
+            self.contended(&attempt, out);
+            self.semaphore_released(wait, out);
         }
         if wait.phase == Phase::Asleep {
             self.contended(&attempt, out);
@@ -151,7 +154,7 @@ impl Kernel {
         match seen.event {
             FileEvent::Blocked => {
                 if let Some(holder) = self.wanted(seen) {
-                    self.attempts.asked(seen.thread.id, holder);
+                    self.attempts.asked(seen, holder);
                 }
             }
             FileEvent::Refused | FileEvent::Deadlock => {
@@ -197,6 +200,10 @@ impl Kernel {
             ProcessEvent::ThreadExit => self.attempts.end(|other| other == id),
         };
         for attempt in ended {
+            if attempt.wait.ran != 0 {
+                self.ended(&attempt, out);
+                continue;
+            }
             self.contended(&attempt, out);
             let KernelWait { lock, thread, sleeps, .. } = attempt.wait;
             let what = What::Abandoned { error: "thread_exit", sleeps };
@@ -236,7 +243,7 @@ impl Kernel {
         let wait = &attempt.wait;
         self.contended(attempt, out);
         let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));
-        let from = self.holds.let_go_since(&wait.lock, wait.start);
+        let from = self.let_go_by(wait);
         let what = What::Acquired { from, wake_delay, sleeps: wait.sleeps };
         out.push(self.event(time, &wait.lock, wait.thread, what));
     }
@@ -248,9 +255,43 @@ impl Kernel {
         out.push(self.event(wait.start, &wait.lock, wait.thread, what));
     }
 
+    /// Who had a lock when a wait for it began.
+    fn first_holder(&self, wait: &KernelWait) -> Option<Holder> {
+        let pid = wait.first_holder?;
+        let known = self.attempts.in_the_way(wait, pid);
+        let waker = wait.waker.filter(|waker| waker.id.pid == pid);
+        let waker = waker.map(|w| Holder { id: w.id, name: w.name(), source: LAST_USER });
+        Some(known.or(waker).unwrap_or_else(|| self.holder(&wait.lock, pid)))
+    }
+
+    /// Who let go of what a thread waited for.
+    fn let_go_by(&self, wait: &KernelWait) -> Option<Holder> {
+        let waker = wait.waker.map(|waker| {
+            let (id, name) = (waker.id, waker.name());
+            Holder { id, name, source: HolderSource::Waker }
+        });
+        waker.or_else(|| self.holds.let_go_since(&wait.lock, wait.start))
+    }
+
+    /// The process that used a semaphore last, when it lets go: it had it at least since the thread
+    /// slept.
+    fn semaphore_released(&mut self, wait: &KernelWait, out: &mut Vec<LockEvent>) {
+        let Some(waker) = wait.waker.filter(|w| Some(w.id.pid) == wait.first_holder) else {
+            return;
+        };
+        let Some(holder) = self.let_go_by(wait) else { return };
+        let (since, precision) = (wait.slept, Precision::LowerBound);
+        let what = What::Released { holder, since, not_before: 0, precision };
+        out.push(self.event(wait.woken, &wait.lock, waker, what));
+    }
+
     /// The holder a process is: the thread that was seen taking it, else its only thread.
     fn holder(&self, lock: &KernelLock, pid: u32) -> Holder {
-        self.holds.taken_by(lock, pid).unwrap_or_else(|| self.people.holder(pid))
+        let known = self.holds.taken_by(lock, pid).unwrap_or_else(|| self.people.holder(pid));
+        match lock.kind {
+            LockKind::SysvSemaphore => Holder { source: LAST_USER, ..known },
+            _ => known,
+        }
     }
 
     fn event(&mut self, time: u64, lock: &KernelLock, thread: Thread, what: What) -> LockEvent {

@@ -48,6 +48,7 @@ fn wait(phase: Phase, start: u64, ran: u64, holder: u32) -> KernelWait {
         timed: false,
         preexisting: false,
         reason: WakeReason::Other,
+        waker: None,
         first_holder: Some(holder),
         holder: Some(holder),
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::{Options, btf, file};
+use super::{Options, btf, kernel_locks};
 use crate::model::Session;
 use crate::source::Error;
 
@@ -139,7 +139,8 @@ fn constants(
     only_targets: bool,
     version: (u32, u32),
 ) -> Result<Vec<Constant>, Error> {
-    let structures = [&["task_struct", "sched_entity", "pid", "pt_regs"], &file::STRUCTURES[..]];
+    let structures =
+        [&["task_struct", "sched_entity", "pid", "pt_regs"], &kernel_locks::STRUCTURES[..]];
     let structures = structures.concat();
     let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
         Error::Unsupported("the kernel's type information cannot be read".to_owned())
@@ -175,7 +176,7 @@ fn constants(
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];
     constants.extend(machine(&get)?);
-    constants.extend(file::constants(&get)?);
+    constants.extend(kernel_locks::constants(&get, &offsets)?);
     Ok(constants)
 }
 

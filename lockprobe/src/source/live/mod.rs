@@ -6,8 +6,8 @@
 mod attach;
 pub mod btf;
 pub mod command;
-mod file;
 pub mod file_table;
+mod kernel_locks;
 mod load;
 mod reader;
 mod synthetic;
