@@ -27,4 +27,4 @@ pub use observation::{
 pub use record::{LockSummary, Record, Summary};
 pub use session::Session;
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};
-pub use thread::{Thread, ThreadId};
+pub use thread::{Standing, Thread, ThreadId};
