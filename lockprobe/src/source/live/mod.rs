@@ -15,8 +15,8 @@ mod targets;
 mod verdicts;
 mod waits;
 
-pub use standing::Standings;
 pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
+pub use standing::Standings;
 pub use synthetic::Synthetic;
 pub use targets::Targets;
 pub use verdicts::Verdicts;
@@ -37,6 +37,8 @@ const BATCHES: usize = 64;
 pub struct Options {
     /// Waits shorter than this do not cross the ring, nanoseconds.
     pub min_wait: u64,
+    /// Waits from this length on are to be looked at while they go on, nanoseconds.
+    pub stack_threshold: Option<u64>,
     /// Size of the ring in bytes, a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Whom to watch.
