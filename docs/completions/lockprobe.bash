@@ -265,7 +265,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__replay)
-            opts="-h --format --output --otlp --help"
+            opts="-h --format --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -283,6 +283,14 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --lock-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group-by)
+                    COMPREPLY=($(compgen -W "lock call-site name" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -291,7 +299,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --duration --ring-size --format --output --otlp --help"
+            opts="-p -h --pid --exe --min-wait --duration --ring-size --format --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -331,6 +339,14 @@ _lockprobe() {
                     ;;
                 --otlp)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lock-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group-by)
+                    COMPREPLY=($(compgen -W "lock call-site name" -- "${cur}"))
                     return 0
                     ;;
                 *)

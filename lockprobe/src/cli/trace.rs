@@ -61,7 +61,7 @@ impl Signals {
 pub fn observe(
     target: &TargetArgs,
     capture: &CaptureArgs,
-    outputs: Opened,
+    mut outputs: Opened,
     recorder: impl FnOnce(&Session) -> anyhow::Result<Option<Writer>>,
 ) -> anyhow::Result<Ended> {
     let mut targets = Targets::new(&target.pid, &target.exe)?;
@@ -73,9 +73,10 @@ pub fn observe(
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     let recorder = recorder(live.session())?;
+    let (names, group_by) = outputs.take_naming();
     let outlets = outputs.start(live.session(), Pressure::Drop)?;
     let aside = Aside::Live(Box::default(), live.take_verdicts());
-    let pipeline = Pipeline::new(live.session().clone(), aside, recorder);
+    let pipeline = Pipeline::new(live.session().clone(), aside, recorder).naming(names, group_by);
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();
     let stop = live.stop_flag();

@@ -16,6 +16,7 @@
 //! | `names` | what a function's name says (pure) |
 //! | `atlas` | a stack as a list of functions, an address as a name |
 //! | `unwind` | one frame further up (pure) |
+//! | `given` | names the user gives by pattern (pure) |
 //! | `maps` | where a process has mapped which file |
 //! | `binary` | what is known of one binary |
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
@@ -32,6 +33,7 @@ mod cfi;
 
 mod elf;
 mod enricher;
+mod given;
 mod maps;
 mod meaning;
 mod memory;
@@ -42,6 +44,7 @@ mod thread;
 mod unwind;
 
 pub use enricher::Enricher;
+pub use given::{GivenName, GivenNames};
 
 #[cfg(test)]
 mod tests;
