@@ -269,7 +269,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__replay)
-            opts="-h --format --stacks --output --otlp --help"
+            opts="-h --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -287,6 +287,14 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --lock-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group-by)
+                    COMPREPLY=($(compgen -W "lock call-site name" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -295,7 +303,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --duration --ring-size --format --stacks --output --otlp --help"
+            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --duration --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -339,6 +347,14 @@ _lockprobe() {
                     ;;
                 --otlp)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lock-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --group-by)
+                    COMPREPLY=($(compgen -W "lock call-site name" -- "${cur}"))
                     return 0
                     ;;
                 *)

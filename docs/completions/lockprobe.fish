@@ -46,6 +46,10 @@ jsonl\t'One JSON object a line'
 folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
+call-site\t'Code that waits: locks in objects of one kind are one line'
+name\t'Name: with --lock-name, all locks called the same are one line'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-stacks -d 'Take no stacks'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -63,6 +67,10 @@ jsonl\t'One JSON object a line'
 folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
+call-site\t'Code that waits: locks in objects of one kind are one line'
+name\t'Name: with --lock-name, all locks called the same are one line'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -l format -d 'How to show the result' -r -f -a "table\t'Lines for people'

@@ -31,9 +31,9 @@ pub struct Place {
 
 /// Whether a sleep goes on with the attempt of the sleep before.
 ///
-/// A loop that tries again leaves every preserved register and its stack as they were, spends
-/// next to no processor time, and has not been seen letting the lock go. A signal handler may
-/// have run in between, so after one the time does not count.
+/// A loop that tries again leaves every preserved register and its stack as they were, sleeps
+/// nowhere else, spends next to no processor time, and has not been seen letting the lock go. A
+/// signal handler may have run in between, so after one neither sleeps nor time count.
 #[inline(always)]
 pub fn is_retry(wait: &Wait, task: Task, lock: u64, at: Place) -> bool {
     wait.state == state::RUNNING
@@ -42,7 +42,8 @@ pub fn is_retry(wait: &Wait, task: Task, lock: u64, at: Place) -> bool {
         && wait.sp == at.sp
         && wait.frame_hash == at.hash
         && (wait.reason == reason::SIGNAL
-            || task.cpu_ns().wrapping_sub(wait.run_cpu_ns) < RETRY_CPU_NS.load())
+            || (task.switches().wrapping_sub(wait.switches) == 1
+                && task.cpu_ns().wrapping_sub(wait.run_cpu_ns) < RETRY_CPU_NS.load()))
 }
 
 /// Begins an attempt.
@@ -62,6 +63,7 @@ pub fn begin(wait: &mut Wait, task: Task, call: LockCall, at: Place, now: u64) {
     wait.run_ns = 0;
     // Asleep it uses none: what it has used now is what it will have used when it runs again.
     wait.run_cpu_ns = task.cpu_ns();
+    wait.switches = task.switches();
     wait.holder_since_ns = 0;
     wait.release_before_ns = 0;
     wait.frame_hash = at.hash;

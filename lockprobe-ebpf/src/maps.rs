@@ -71,7 +71,7 @@ constants! {
     /// The agent itself, which is never observed.
     SELF_TGID = 0;
     /// A wake-up later than this much processor time ago belongs to an earlier attempt.
-    RETRY_CPU_NS = 50_000;
+    RETRY_CPU_NS = 100_000;
     /// 1: `sched_switch` has the previous state as its fourth argument (Linux 5.18).
     SWITCH_HAS_STATE = 1;
     /// 1: send forks, execs and exits.
@@ -136,6 +136,8 @@ constants! {
     TASK_THREAD_PID = 0;
     /// `se.sum_exec_runtime`.
     TASK_CPU_NS = 0;
+    /// `nvcsw`: how often the task has gone to sleep.
+    TASK_SWITCHES = 0;
     /// `se.exec_start`: about when a sleeping task fell asleep.
     TASK_EXEC_START = 0;
     /// `on_rq`: whether the scheduler has the task among the runnable ones.

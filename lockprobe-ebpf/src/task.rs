@@ -80,6 +80,12 @@ impl Task {
         self.load(&TASK_CPU_NS)
     }
 
+    /// How often it has gone to sleep, this time included when it has just left the processor.
+    #[inline(always)]
+    pub fn switches(self) -> u32 {
+        self.load::<u64>(&TASK_SWITCHES) as u32
+    }
+
     /// About when a sleeping task fell asleep, on the scheduler's clock.
     #[inline(always)]
     pub fn exec_start(self) -> u64 {

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
-use crate::analyses::usage::{LockUsage, Usage};
+use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
 use crate::backends::futex::{Futex, Want};
 use crate::decode::decode;
-use crate::enrich::Enricher;
+use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Malformed, Observation,
-    ProcessEvent, ProcessFact, Record, Session, Summary,
+    Fact, LockCounts, LockDescription, LockEvent, LockId, LockSummary, Losses, Malformed,
+    Observation, ProcessEvent, ProcessFact, Record, Session, Summary,
 };
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
@@ -57,6 +57,8 @@ pub struct Pipeline {
     processes: HashMap<u32, Arc<ProcessFact>>,
     verdicts_given: HashMap<u32, HashSet<(u32, u64)>>,
     findings: u64,
+    names: GivenNames,
+    group_by: GroupBy,
     now: u64,
     recorder: Option<Writer>,
 }
@@ -88,8 +90,17 @@ impl Pipeline {
             processes: HashMap::new(),
             verdicts_given: HashMap::new(),
             findings: 0,
+            names: GivenNames::default(),
+            group_by: GroupBy::default(),
             recorder,
         }
+    }
+
+    /// Calls locks what the user calls them, and sums them up as asked for.
+    pub fn naming(mut self, names: GivenNames, group_by: GroupBy) -> Self {
+        self.names = names;
+        self.group_by = group_by;
+        self
     }
 
     /// Takes a batch; appends the records it leads to. The error is the recorder's.
@@ -120,7 +131,7 @@ impl Pipeline {
     pub fn finish(&mut self, out: &mut Vec<Record>) -> std::io::Result<()> {
         let mut events = Vec::new();
         self.futex.finish(&mut events);
-        events.into_iter().for_each(|event| self.order.push(event));
+        self.push(events);
         self.drain(u64::MAX, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
@@ -205,7 +216,7 @@ impl Pipeline {
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
-        events.into_iter().for_each(|event| self.order.push(event));
+        self.push(events);
         match observation {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
@@ -234,6 +245,14 @@ impl Pipeline {
             }
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
+        }
+    }
+
+    /// From here on locks have the names the user gave them.
+    fn push(&mut self, events: Vec<LockEvent>) {
+        for mut event in events {
+            event.lock = self.names.apply(&event.lock);
+            self.order.push(event);
         }
     }
 
@@ -281,6 +300,7 @@ impl Pipeline {
             Some(lock)
                 if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
             {
+                let lock = self.names.apply(&lock);
                 let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
                 self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(&counts);
             }
@@ -298,6 +318,7 @@ impl Pipeline {
         let ongoing = ongoing.map(|(lock, pid)| self.sum_up(lock, *pid, &none));
         let mut locks: Vec<LockSummary> = counted.chain(ongoing).collect();
         locks.retain(|l| l.counts.waits > 0 || l.still_waiting > 0);
+        let mut locks = grouped(locks, self.group_by);
         locks.sort_by(|a, b| {
             let key = |l: &LockSummary| (l.counts.total, l.lock.id);
             key(b).cmp(&key(a))
@@ -327,6 +348,7 @@ impl Pipeline {
             longest_hold: usage.longest_hold,
             abandoned: usage.abandoned,
             still_waiting: usage.still_waiting,
+            locks: 1,
         }
     }
 

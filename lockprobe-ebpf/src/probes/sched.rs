@@ -127,6 +127,7 @@ fn sleep_on(task: Task, wait: &mut Wait, now: u64) {
     wait.sleep_ns = now;
     wait.reason = reason::UNKNOWN;
     wait.run_cpu_ns = task.cpu_ns();
+    wait.switches = task.switches();
     user::read_lock(wait.lock, wait);
     attempt::take_early_wake(wait, now);
     count(Counter::Retries);

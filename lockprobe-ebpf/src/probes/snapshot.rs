@@ -61,6 +61,7 @@ fn note(task: Task) {
         value: call.value,
         reason: reason::UNKNOWN,
         frame_hash: registers.get(&REG_BP),
+        switches: task.switches(),
         ..Wait::default()
     };
     // First, so that a thread that runs again at once finds itself noted.

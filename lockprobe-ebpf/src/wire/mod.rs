@@ -18,7 +18,7 @@ pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of everything in this module; a recording carries it, and a reader refuses another.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 
 /// What a record is; the first word of its [`Header`].
 pub mod kind {

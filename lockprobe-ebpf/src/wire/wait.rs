@@ -153,9 +153,14 @@ pub struct Wait {
     pub early_reason: u32,
     /// Who ended the sleep.
     pub waker: Thread,
+    /// How often the thread has gone to sleep in its life, this time included: one that tries
+    /// again has not slept anywhere else in between.
+    pub switches: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Wait>() == 224);
+const _: () = assert!(size_of::<Wait>() == 232);
 
 /// `WAIT`, `RESUME` and `WAITING` records.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -169,4 +174,4 @@ pub struct WaitRecord {
     pub wait: Wait,
 }
 
-const _: () = assert!(size_of::<WaitRecord>() == 272);
+const _: () = assert!(size_of::<WaitRecord>() == 280);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::command::{BenchArgs, Format, OutputArgs};
+use super::command::{BenchArgs, Format, Grouping, OutputArgs};
 use super::run::{Opened, drive};
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
@@ -27,6 +27,8 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
             format: Format::Jsonl,
             output: Some(path.clone()),
             otlp: None,
+            lock_name: Vec::new(),
+            group_by: Grouping::Lock,
         })?,
         None => Opened::nothing(),
     };

@@ -8,6 +8,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::args;
 use super::status;
+use crate::analyses::usage::GroupBy;
+use crate::enrich::{GivenName, GivenNames};
 
 /// See who holds which lock, who waits for it, and since when, in unmodified programs
 #[derive(Debug, Parser)]
@@ -68,6 +70,7 @@ Examples:
   lockprobe trace -p 1234 --format jsonl --output waits.jsonl
   lockprobe trace -p 1234 --stacks             with the stacks of waiters and holders
   lockprobe trace -p 1234 --format folded --output waits.folded
+  lockprobe trace -p 1234 --group-by call-site --lock-name 'worker.c:42 *=batch lock'
   lockprobe trace --otlp http://127.0.0.1:4317";
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -135,6 +138,40 @@ pub struct OutputArgs {
     /// Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
+    /// Call the locks that match NAME; the pattern is matched against name, lock.id and call site;
+    /// may be given several times, the first match counts
+    #[arg(long, value_name = "PATTERN=NAME", value_parser = GivenName::parse)]
+    pub lock_name: Vec<GivenName>,
+    /// What the sums at the end have a line for
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Grouping::Lock)]
+    pub group_by: Grouping,
+}
+
+/// What the sums have a line for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Grouping {
+    /// Each lock
+    Lock,
+    /// Code that waits: locks in objects of one kind are one line
+    CallSite,
+    /// Name: with --lock-name, all locks called the same are one line
+    Name,
+}
+
+impl OutputArgs {
+    /// The names the user gives.
+    pub fn names(&self) -> GivenNames {
+        GivenNames::new(self.lock_name.clone())
+    }
+
+    /// What sums have a line for.
+    pub fn grouping(&self) -> GroupBy {
+        match self.group_by {
+            Grouping::Lock => GroupBy::Lock,
+            Grouping::CallSite => GroupBy::CallSite,
+            Grouping::Name => GroupBy::Name,
+        }
+    }
 }
 
 /// Formats of records.

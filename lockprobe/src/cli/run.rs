@@ -9,6 +9,8 @@ use anyhow::Context;
 
 use super::command::{Format, OutputArgs};
 use super::status::UNDELIVERED;
+use crate::analyses::usage::GroupBy;
+use crate::enrich::GivenNames;
 use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
@@ -32,6 +34,8 @@ pub struct Opened {
     colour: bool,
     stacks: bool,
     otlp: Option<String>,
+    names: GivenNames,
+    group_by: GroupBy,
 }
 
 impl Opened {
@@ -50,17 +54,32 @@ impl Opened {
             colour: terminal && colour_wanted(),
             stacks: args.stacks,
             otlp: args.otlp.clone(),
+            names: args.names(),
+            group_by: args.grouping(),
         })
     }
 
     /// No output at all: the recording is the output.
     pub fn nothing() -> Self {
-        Self { writer: None, format: Format::Table, colour: false, stacks: false, otlp: None }
+        Self {
+            writer: None,
+            format: Format::Table,
+            colour: false,
+            stacks: false,
+            otlp: None,
+            names: GivenNames::default(),
+            group_by: GroupBy::default(),
+        }
     }
 
     /// A console on any writer.
     pub fn console(writer: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self { writer: Some(writer), format: Format::Table, colour, stacks: false, otlp: None }
+        Self { writer: Some(writer), colour, ..Self::nothing() }
+    }
+
+    /// What locks are to be called, and what sums have a line for.
+    pub fn take_naming(&mut self) -> (GivenNames, GroupBy) {
+        (std::mem::take(&mut self.names), self.group_by)
     }
 
     /// Starts the sinks.

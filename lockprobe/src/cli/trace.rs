@@ -62,7 +62,7 @@ impl Signals {
 pub fn observe(
     target: &TargetArgs,
     capture: &CaptureArgs,
-    outputs: Opened,
+    mut outputs: Opened,
     recorder: impl FnOnce(&Session) -> anyhow::Result<Option<Writer>>,
 ) -> anyhow::Result<Ended> {
     let mut targets = Targets::new(&target.pid, &target.exe)?;
@@ -76,13 +76,14 @@ pub fn observe(
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     let recorder = recorder(live.session())?;
+    let (names, group_by) = outputs.take_naming();
     let outlets = outputs.start(live.session(), Pressure::Drop)?;
     let standings = live.take_standings();
     let standings =
         standings.map(|standings| -> Standings { Box::new(move |id| standings.of_thread(id)) });
     let enricher = Enricher::new().with_standings(standings);
     let aside = Aside::Live(Box::new(enricher), live.take_verdicts());
-    let pipeline = Pipeline::new(live.session().clone(), aside, recorder);
+    let pipeline = Pipeline::new(live.session().clone(), aside, recorder).naming(names, group_by);
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();
     let stop = live.stop_flag();

@@ -18,6 +18,7 @@
 //! | `sample` | a stack copied from a thread that stands still |
 //! | `walk` | such a copy as functions with lines |
 //! | `unwind` | one frame further up (pure) |
+//! | `given` | names the user gives by pattern (pure) |
 //! | `maps` | where a process has mapped which file |
 //! | `binary` | what is known of one binary |
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
@@ -34,6 +35,7 @@ mod cfi;
 
 mod elf;
 mod enricher;
+mod given;
 mod maps;
 mod meaning;
 mod memory;
@@ -46,6 +48,7 @@ mod unwind;
 mod walk;
 
 pub use enricher::Enricher;
+pub use given::{GivenName, GivenNames};
 pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! the processes.
 
 use super::{LockKind, StackFact};
+use std::fmt;
 use std::sync::Arc;
 
 /// One fact.
@@ -78,6 +79,20 @@ pub struct CallSite {
     pub module: String,
     /// Offset of the return address in that binary.
     pub offset: u64,
+}
+
+impl fmt::Display for CallSite {
+    /// `worker.c:42 in process_batch`, as far as it is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let function = if self.function.is_empty() { &self.module } else { &self.function };
+        match &self.source {
+            Some((file, line)) => {
+                let file = file.rsplit('/').next().unwrap_or(file);
+                write!(f, "{file}:{line} in {function}")
+            }
+            None => write!(f, "{function}+{:#x}", self.offset),
+        }
+    }
 }
 
 /// A lock's place and name.

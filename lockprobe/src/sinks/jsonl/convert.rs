@@ -228,6 +228,9 @@ fn lock_summary(s: &LockSummary) -> Value {
     put(&mut o, "wait_max", seconds(s.counts.longest));
     put(&mut o, "abandoned", s.abandoned);
     put(&mut o, "still_waiting", s.still_waiting);
+    if s.locks > 1 {
+        put(&mut o, "grouped_locks", s.locks);
+    }
     if let Some((longest, precision)) = s.longest_hold {
         put(&mut o, LOCK_HOLD_PRECISION, precision_name(precision));
         put(&mut o, "hold_max", seconds(longest));

@@ -192,6 +192,7 @@ fn summary() -> Value {
             "still_waiting": count(),
         }),
     );
+    lock["properties"]["grouped_locks"] = count();
     lock["properties"]["hold_max"] = number();
     lock["properties"]["holder_waits"] = count();
     let cause = |more: Value| object(None, &[], &[], more);

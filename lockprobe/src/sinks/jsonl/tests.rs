@@ -35,6 +35,7 @@ const OWN: &[&str] = &[
     "wait_max",
     "abandoned",
     "still_waiting",
+    "grouped_locks",
     "hold_max",
     "holder_waits",
     "findings",
@@ -166,6 +167,7 @@ fn summary() -> Summary {
         longest_hold: Some((2_000_000, Precision::Exact)),
         abandoned: 1,
         still_waiting: 0,
+        locks: 1,
     };
     let losses = Losses {
         dropped: vec![("kernel", "ring_full_wait", 0)],

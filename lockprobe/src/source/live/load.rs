@@ -163,6 +163,7 @@ fn constants(
         ("TASK_STATE", state),
         ("TASK_THREAD_PID", get("task_struct", "thread_pid")?),
         ("TASK_CPU_NS", entity + get("sched_entity", "sum_exec_runtime")?),
+        ("TASK_SWITCHES", get("task_struct", "nvcsw")?),
         ("TASK_EXEC_START", entity + get("sched_entity", "exec_start")?),
         ("TASK_ON_RQ", get("task_struct", "on_rq")?),
         ("TASK_SCHED_DELAYED", delayed),
