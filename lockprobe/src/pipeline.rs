@@ -4,6 +4,8 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod stacks;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
 use crate::track::{Reorder, Span, Tracker};
+use stacks::Stacks;
 
 /// Most locks with counts of their own; those of more are summed up together.
 const LOCKS_AT_MOST: usize = 65_536;
@@ -46,6 +49,7 @@ pub struct Pipeline {
     tracker: Tracker,
     usage: Usage,
     deadlocks: Deadlocks,
+    stacks: Stacks,
     health: Health,
     kernel: Losses,
     counts: HashMap<LockId, Counted>,
@@ -71,6 +75,7 @@ impl Pipeline {
     pub fn new(session: Session, aside: Aside, recorder: Option<Writer>) -> Self {
         Self {
             now: session.start,
+            stacks: Stacks::new(session.stack_threshold),
             session,
             aside,
             futex: Futex::default(),
@@ -168,7 +173,21 @@ impl Pipeline {
                 (Want::Site, _) => break,
             }
         }
-        found.into_iter().try_for_each(|fact| self.learn(fact, out))
+        found.into_iter().try_for_each(|fact| self.learn(fact, out))?;
+        self.look_at_stacks(observation).into_iter().try_for_each(|fact| self.learn(fact, out))
+    }
+
+    /// Takes the stacks that this observation is an occasion for.
+    fn look_at_stacks(&mut self, observation: &Observation) -> Vec<Fact> {
+        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
+        match observation {
+            Observation::Lock(seen) => self.stacks.first(seen),
+            Observation::Waiting(wait) => self.stacks.look(wait, &self.futex, enricher),
+            Observation::Wait(wait) => return self.stacks.ended(wait, enricher),
+            Observation::Tick(now) => return self.stacks.ripen(*now, enricher),
+            _ => {}
+        }
+        Vec::new()
     }
 
     /// Takes in a fact, tells the kernel half, and keeps it for a replay.
@@ -206,7 +225,8 @@ impl Pipeline {
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
-                let found = self.deadlocks.check(self.tracker.table(), now);
+                let mut found = self.deadlocks.check(self.tracker.table(), now);
+                found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
                 self.findings += found.len() as u64;
                 out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
             }
@@ -218,6 +238,7 @@ impl Pipeline {
                 self.processes.insert(fact.pid, fact.clone());
                 out.push(Record::Process(fact));
             }
+            Observation::Fact(Fact::Stack(fact)) => self.stacks.learn(&fact),
             Observation::Process(seen) => self.process(seen.thread.id.pid, seen.event),
             Observation::Counts { pid, address, site, counts } => {
                 self.count(pid, address, site, counts);
@@ -262,7 +283,8 @@ impl Pipeline {
 
     fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
         match span {
-            Span::Acquire(acquire) => {
+            Span::Acquire(mut acquire) => {
+                self.stacks.attach(&mut acquire);
                 self.usage.acquire(&acquire);
                 out.push(Record::Acquire(Arc::new(acquire)));
             }
@@ -347,6 +369,7 @@ impl Pipeline {
             ("counted_elsewhere", self.uncounted.waits),
             ("told_late", self.order.late()),
         ]);
+        losses.skipped.extend(self.stacks.missing());
         losses
     }
 }

@@ -68,6 +68,8 @@ Examples:
   lockprobe trace --exe 'python3*'             every Python, also those started later
   lockprobe trace --min-wait 100us -- ./server --port 8080
   lockprobe trace -p 1234 --format jsonl --output waits.jsonl
+  lockprobe trace -p 1234 --stacks             with the stacks of waiters and holders
+  lockprobe trace -p 1234 --format folded --output waits.folded
   lockprobe trace -p 1234 --group-by call-site --lock-name 'worker.c:42 *=batch lock'
   lockprobe trace --otlp http://127.0.0.1:4317";
 const RECORD_EXAMPLES: &str = "\
@@ -106,6 +108,12 @@ pub struct CaptureArgs {
     /// Show waits from this length on; shorter ones are counted all the same
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = args::duration)]
     pub min_wait: Duration,
+    /// Take the stacks of waits from this length on
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = args::duration)]
+    pub stack_threshold: Duration,
+    /// Take no stacks
+    #[arg(long, conflicts_with = "stack_threshold")]
+    pub no_stacks: bool,
     /// End after this time
     #[arg(long, value_name = "TIME", value_parser = args::duration)]
     pub duration: Option<Duration>,
@@ -121,6 +129,9 @@ pub struct OutputArgs {
     /// How to show records
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Show stacks below the waits in the table; the other formats always have them
+    #[arg(long)]
+    pub stacks: bool,
     /// Write to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -170,6 +181,8 @@ pub enum Format {
     Table,
     /// One JSON object a line
     Jsonl,
+    /// Stacks and how long was waited there, for flame graph tools
+    Folded,
 }
 
 /// `lockprobe trace`.

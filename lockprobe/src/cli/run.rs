@@ -14,6 +14,7 @@ use crate::enrich::GivenNames;
 use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
+use crate::sinks::folded::Folded;
 use crate::sinks::jsonl::JsonLines;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::{Outlet, Pressure, Sink};
@@ -31,6 +32,7 @@ pub struct Opened {
     writer: Option<Box<dyn Write + Send>>,
     format: Format,
     colour: bool,
+    stacks: bool,
     otlp: Option<String>,
     names: GivenNames,
     group_by: GroupBy,
@@ -50,6 +52,7 @@ impl Opened {
             writer: Some(writer),
             format: args.format,
             colour: terminal && colour_wanted(),
+            stacks: args.stacks,
             otlp: args.otlp.clone(),
             names: args.names(),
             group_by: args.grouping(),
@@ -62,6 +65,7 @@ impl Opened {
             writer: None,
             format: Format::Table,
             colour: false,
+            stacks: false,
             otlp: None,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
@@ -84,7 +88,11 @@ impl Opened {
         let mut outlets = Outlets { remote: Vec::new(), local: None };
         if let Some(writer) = self.writer {
             let sink: Box<dyn Sink> = match self.format {
-                Format::Table => Box::new(Console::new(writer, session.clone(), self.colour)),
+                Format::Table => {
+                    let console = Console::new(writer, session.clone(), self.colour);
+                    Box::new(console.with_stacks(self.stacks))
+                }
+                Format::Folded => Box::new(Folded::new(writer)),
                 Format::Jsonl => Box::new(JsonLines::new(writer, session.clone())),
             };
             outlets.local = Some(Outlet::start(sink, pressure)?);

@@ -15,6 +15,8 @@
 //! | `meaning` | the rules: from the functions of a stack to a verdict (pure) |
 //! | `names` | what a function's name says (pure) |
 //! | `atlas` | a stack as a list of functions, an address as a name |
+//! | `sample` | a stack copied from a thread that stands still |
+//! | `walk` | such a copy as functions with lines |
 //! | `unwind` | one frame further up (pure) |
 //! | `given` | names the user gives by pattern (pure) |
 //! | `maps` | where a process has mapped which file |
@@ -39,12 +41,15 @@ mod meaning;
 mod memory;
 mod names;
 mod process;
+mod sample;
 mod source;
 mod thread;
 mod unwind;
+mod walk;
 
 pub use enricher::Enricher;
 pub use given::{GivenName, GivenNames};
+pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]
 mod tests;

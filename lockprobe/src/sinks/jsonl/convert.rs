@@ -123,6 +123,9 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     if let Some(has) = &s.holder {
         holder(o, has);
     }
+    for (key, text) in s.stacks.iter().flat_map(|stacks| stacks.attributes()) {
+        put(o, key, text);
+    }
     if let Some(from) = &s.handed_over_by {
         put(o, LOCK_HANDED_OVER_BY_TID, from.id.tid);
     }
@@ -179,6 +182,9 @@ fn wait_edge(edge: &Edge, session: &Session) -> Value {
     put(&mut o, LOCK_HOLDER_TID, edge.holder.tid);
     if !edge.holder_name.is_empty() {
         put(&mut o, LOCK_HOLDER_NAME, edge.holder_name.as_str());
+    }
+    for (key, text) in edge.stacks.iter().flat_map(|stacks| stacks.attributes()) {
+        put(&mut o, key, text);
     }
     Value::Object(o)
 }
