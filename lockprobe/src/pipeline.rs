@@ -4,26 +4,29 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod stacks;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
-use crate::analyses::usage::{LockUsage, Usage};
+use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
 use crate::backends::futex::{Futex, Want};
 use crate::backends::kernel::{self, Kernel};
 use crate::decode::decode;
-use crate::enrich::Enricher;
+use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Malformed, Observation,
-    ProcessEvent, ProcessFact, Record, Session, Summary,
+    Fact, LockCounts, LockDescription, LockEvent, LockId, LockSummary, Losses, Malformed,
+    Observation, ProcessEvent, ProcessFact, Record, Session, Summary,
 };
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
 use crate::track::{Reorder, Span, Tracker};
+use stacks::Stacks;
 
 /// Most locks with counts of their own; those of more are summed up together.
 const LOCKS_AT_MOST: usize = 65_536;
@@ -48,6 +51,7 @@ pub struct Pipeline {
     tracker: Tracker,
     usage: Usage,
     deadlocks: Deadlocks,
+    stacks: Stacks,
     health: Health,
     kernel: Losses,
     counts: HashMap<LockId, Counted>,
@@ -55,6 +59,8 @@ pub struct Pipeline {
     processes: HashMap<u32, Arc<ProcessFact>>,
     verdicts_given: HashMap<u32, HashSet<(u32, u64)>>,
     findings: u64,
+    names: GivenNames,
+    group_by: GroupBy,
     now: u64,
     recorder: Option<Writer>,
 }
@@ -71,6 +77,7 @@ impl Pipeline {
     pub fn new(session: Session, aside: Aside, recorder: Option<Writer>) -> Self {
         Self {
             now: session.start,
+            stacks: Stacks::new(session.stack_threshold),
             session,
             aside,
             futex: Futex::default(),
@@ -86,8 +93,17 @@ impl Pipeline {
             processes: HashMap::new(),
             verdicts_given: HashMap::new(),
             findings: 0,
+            names: GivenNames::default(),
+            group_by: GroupBy::default(),
             recorder,
         }
+    }
+
+    /// Calls locks what the user calls them, and sums them up as asked for.
+    pub fn naming(mut self, names: GivenNames, group_by: GroupBy) -> Self {
+        self.names = names;
+        self.group_by = group_by;
+        self
     }
 
     /// Takes a batch; appends the records it leads to. The error is the recorder's.
@@ -119,7 +135,7 @@ impl Pipeline {
         let mut events = Vec::new();
         self.futex.finish(&mut events);
         self.kernel_locks.finish(&mut events);
-        events.into_iter().for_each(|event| self.order.push(event));
+        self.push(events);
         self.drain(u64::MAX, out);
         let polled = self.kernel_locks.polled();
         polled.into_iter().for_each(|(lock, pid, n)| self.count(Some(lock), pid, &n));
@@ -176,7 +192,20 @@ impl Pipeline {
             };
             self.learn(fact, out)?;
         }
-        Ok(())
+        self.look_at_stacks(observation).into_iter().try_for_each(|fact| self.learn(fact, out))
+    }
+
+    /// Takes the stacks that this observation is an occasion for.
+    fn look_at_stacks(&mut self, observation: &Observation) -> Vec<Fact> {
+        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
+        match observation {
+            Observation::Lock(seen) => self.stacks.first(seen),
+            Observation::Waiting(wait) => self.stacks.look(wait, &self.futex, enricher),
+            Observation::Wait(wait) => return self.stacks.ended(wait, enricher),
+            Observation::Tick(now) => return self.stacks.ripen(*now, enricher),
+            _ => {}
+        }
+        Vec::new()
     }
 
     /// Takes in a fact, tells the kernel half, and keeps it for a replay.
@@ -206,7 +235,7 @@ impl Pipeline {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
         self.kernel_locks.observe(&observation, &mut events);
-        events.into_iter().for_each(|event| self.order.push(event));
+        self.push(events);
         match observation {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
@@ -215,7 +244,8 @@ impl Pipeline {
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
-                let found = self.deadlocks.check(self.tracker.table(), now);
+                let mut found = self.deadlocks.check(self.tracker.table(), now);
+                found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
                 self.findings += found.len() as u64;
                 out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
             }
@@ -227,6 +257,7 @@ impl Pipeline {
                 self.processes.insert(fact.pid, fact.clone());
                 out.push(Record::Process(fact));
             }
+            Observation::Fact(Fact::Stack(fact)) => self.stacks.learn(&fact),
             Observation::Process(seen) => self.process(seen.thread.id.pid, seen.event),
             Observation::Counts { pid, address, site, counts } => {
                 let lock = self.futex.lock_at(pid, address, site);
@@ -238,6 +269,14 @@ impl Pipeline {
             }
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
+        }
+    }
+
+    /// From here on locks have the names the user gave them.
+    fn push(&mut self, events: Vec<LockEvent>) {
+        for mut event in events {
+            event.lock = self.names.apply(&event.lock);
+            self.order.push(event);
         }
     }
 
@@ -268,7 +307,8 @@ impl Pipeline {
 
     fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
         match span {
-            Span::Acquire(acquire) => {
+            Span::Acquire(mut acquire) => {
+                self.stacks.attach(&mut acquire);
                 self.usage.acquire(&acquire);
                 out.push(Record::Acquire(Arc::new(acquire)));
             }
@@ -284,6 +324,7 @@ impl Pipeline {
             Some(lock)
                 if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
             {
+                let lock = self.names.apply(&lock);
                 let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
                 self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(counts);
             }
@@ -301,6 +342,7 @@ impl Pipeline {
         let ongoing = ongoing.map(|(lock, pid)| self.sum_up(lock, *pid, &none));
         let mut locks: Vec<LockSummary> = counted.chain(ongoing).collect();
         locks.retain(|l| l.counts.waits > 0 || l.still_waiting > 0);
+        let mut locks = grouped(locks, self.group_by);
         locks.sort_by(|a, b| {
             let key = |l: &LockSummary| (l.counts.total, l.lock.id);
             key(b).cmp(&key(a))
@@ -333,6 +375,7 @@ impl Pipeline {
             longest_hold: usage.longest_hold,
             abandoned: usage.abandoned,
             still_waiting: usage.still_waiting,
+            locks: 1,
         }
     }
 
@@ -353,6 +396,7 @@ impl Pipeline {
             ("counted_elsewhere", self.uncounted.waits),
             ("told_late", self.order.late()),
         ]);
+        losses.skipped.extend(self.stacks.missing());
         losses
     }
 }

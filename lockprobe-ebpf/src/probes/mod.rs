@@ -6,4 +6,5 @@ mod file_locks;
 mod process;
 mod sched;
 mod snapshot;
+mod standing;
 mod synthetic;

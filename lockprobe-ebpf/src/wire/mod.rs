@@ -6,6 +6,7 @@ mod counter;
 mod file;
 mod lock;
 mod process;
+mod standing;
 mod wait;
 
 pub use counter::{Counter, dropped};
@@ -13,6 +14,7 @@ pub use file::{FileKey, FileRecord, Place, Poll, Request, class, file_event, mod
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
 pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
 pub use process::{ProcessRecord, process_event};
+pub use standing::Standing;
 pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

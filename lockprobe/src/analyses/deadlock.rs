@@ -71,6 +71,7 @@ fn edges(table: &LockTable, cycle: &[ThreadId]) -> Vec<Edge> {
             since: wait.since,
             holder,
             holder_name: wait.current_holder.as_ref().map(|h| h.name.clone()).unwrap_or_default(),
+            stacks: None,
         })
     };
     cycle.iter().filter_map(edge).collect()

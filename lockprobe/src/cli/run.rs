@@ -9,9 +9,12 @@ use anyhow::Context;
 
 use super::command::{Format, OutputArgs};
 use super::status::UNDELIVERED;
+use crate::analyses::usage::GroupBy;
+use crate::enrich::GivenNames;
 use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
+use crate::sinks::folded::Folded;
 use crate::sinks::jsonl::JsonLines;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::{Outlet, Pressure, Sink};
@@ -29,7 +32,10 @@ pub struct Opened {
     writer: Option<Box<dyn Write + Send>>,
     format: Format,
     colour: bool,
+    stacks: bool,
     otlp: Option<String>,
+    names: GivenNames,
+    group_by: GroupBy,
 }
 
 impl Opened {
@@ -46,18 +52,34 @@ impl Opened {
             writer: Some(writer),
             format: args.format,
             colour: terminal && colour_wanted(),
+            stacks: args.stacks,
             otlp: args.otlp.clone(),
+            names: args.names(),
+            group_by: args.grouping(),
         })
     }
 
     /// No output at all: the recording is the output.
     pub fn nothing() -> Self {
-        Self { writer: None, format: Format::Table, colour: false, otlp: None }
+        Self {
+            writer: None,
+            format: Format::Table,
+            colour: false,
+            stacks: false,
+            otlp: None,
+            names: GivenNames::default(),
+            group_by: GroupBy::default(),
+        }
     }
 
     /// A console on any writer.
     pub fn console(writer: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self { writer: Some(writer), format: Format::Table, colour, otlp: None }
+        Self { writer: Some(writer), colour, ..Self::nothing() }
+    }
+
+    /// What locks are to be called, and what sums have a line for.
+    pub fn take_naming(&mut self) -> (GivenNames, GroupBy) {
+        (std::mem::take(&mut self.names), self.group_by)
     }
 
     /// Starts the sinks.
@@ -66,7 +88,11 @@ impl Opened {
         let mut outlets = Outlets { remote: Vec::new(), local: None };
         if let Some(writer) = self.writer {
             let sink: Box<dyn Sink> = match self.format {
-                Format::Table => Box::new(Console::new(writer, session.clone(), self.colour)),
+                Format::Table => {
+                    let console = Console::new(writer, session.clone(), self.colour);
+                    Box::new(console.with_stacks(self.stacks))
+                }
+                Format::Folded => Box::new(Folded::new(writer)),
                 Format::Jsonl => Box::new(JsonLines::new(writer, session.clone())),
             };
             outlets.local = Some(Outlet::start(sink, pressure)?);

@@ -1,11 +1,12 @@
 //! The front of the room: facts about locks, processes and threads.
 
 use super::atlas::{Atlas, Frame};
+use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
 use super::{file, meaning, memory, process, source, thread};
 use crate::model::{
-    Fact, FileFact, HolderFact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact,
-    ThreadId, WaitSeen,
+    Fact, FileFact, HolderFact, LockFact, LockSeen, Look, Missing, ProcessFact, SiteClass,
+    SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -15,6 +16,7 @@ const STACK: usize = 1024;
 pub struct Enricher {
     atlas: Atlas,
     translator: thread::Translator,
+    sampler: Sampler,
 }
 
 impl Default for Enricher {
@@ -36,7 +38,46 @@ struct Asleep<'a> {
 impl Enricher {
     /// Knows nothing yet.
     pub fn new() -> Self {
-        Self { atlas: Atlas::new(), translator: thread::Translator::new() }
+        Self {
+            atlas: Atlas::new(),
+            translator: thread::Translator::new(),
+            sampler: Sampler::new(None),
+        }
+    }
+
+    /// Asks here where threads stand: only the kernel half knows their frame pointers.
+    pub fn with_standings(self, standings: Option<Standings>) -> Self {
+        Self { sampler: Sampler::new(standings), ..self }
+    }
+
+    /// Copies the stack of a thread that stands still; `same` is asked while it does.
+    pub fn sample(
+        &mut self,
+        id: ThreadId,
+        wanted: Wanted,
+        same: impl FnOnce(&Self) -> bool,
+    ) -> Result<Sample, Look> {
+        self.sampler.take(id, wanted, || same(self))
+    }
+
+    /// The part of a stack that was copied when a lock was first contended.
+    pub fn first_sample(seen: &LockSeen) -> Sample {
+        let at = Registers { pc: seen.ip, sp: seen.sp, fp: Some(seen.bp) };
+        Sample { id: seen.thread.id, at, start: seen.sp, bytes: seen.stack.clone() }
+    }
+
+    /// A copied stack as functions; `None` when nothing in it makes sense.
+    pub fn stack(&mut self, sample: &Sample) -> Look {
+        let stack = self.atlas.stack(sample);
+        match stack.frames.is_empty() {
+            true => Look::Missing(Missing::Unreadable),
+            false => Look::Asleep(stack.into()),
+        }
+    }
+
+    /// Other threads of a process, if they are no more than this.
+    pub fn siblings(&self, id: ThreadId, most: usize) -> Vec<ThreadId> {
+        thread::siblings(id, most)
     }
 
     /// What a first contention says: the call site's class, and the lock's name unless the wait is

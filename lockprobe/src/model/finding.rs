@@ -1,6 +1,6 @@
 //! Conclusions.
 
-use super::{LockDescription, Thread, ThreadId};
+use super::{LockDescription, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
 /// A conclusion with its evidence.
@@ -32,6 +32,8 @@ pub struct Edge {
     pub holder: ThreadId,
     /// Name of the holder, empty when unknown.
     pub holder_name: String,
+    /// Where the waiter stands, once it has been looked at.
+    pub stacks: Option<Arc<WaitStacks>>,
 }
 
 /// Threads that wait for each other in a circle.

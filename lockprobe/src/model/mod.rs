@@ -14,6 +14,7 @@ pub mod observation;
 pub mod record;
 pub mod session;
 pub mod span;
+pub mod stack;
 pub mod thread;
 
 pub use counts::{LockCounts, Losses};
@@ -31,4 +32,5 @@ pub use observation::{
 pub use record::{LockSummary, Record, Summary};
 pub use session::Session;
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};
-pub use thread::{Thread, ThreadId};
+pub use stack::{Look, Missing, Stack, StackFact, StackFrame, WaitStacks};
+pub use thread::{Standing, Thread, ThreadId};

@@ -80,6 +80,14 @@ names! {
     CODE_FILE_PATH = "code.file.path";
     /// Line of the call site.
     CODE_LINE_NUMBER = "code.line.number";
+    /// Stack of the waiting thread: a function a line, the innermost first.
+    CODE_STACKTRACE = "code.stacktrace";
+    /// Stack, at the same time, of the thread that had the lock.
+    LOCK_HOLDER_STACKTRACE = "lock.holder.stacktrace";
+    /// What the holder did when the waiter was looked at: `blocked` or `running`.
+    LOCK_HOLDER_STATE = "lock.holder.state";
+    /// Why a long wait has no stack: `too_late`, `moved_on`, `rate_limited`, `unreadable`.
+    LOCK_STACK_MISSING = "lock.stack.missing";
     /// Name of the host.
     HOST_NAME = "host.name";
     /// `lockprobe`.

@@ -115,6 +115,7 @@ impl Tracker {
             sleeps,
             queue_depth,
             start_estimated: estimated,
+            stacks: None,
         })
     }
 
@@ -141,6 +142,7 @@ impl Tracker {
             wake_delay: None,
             sleeps: attempts,
             start_estimated: false,
+            stacks: None,
         })
     }
 

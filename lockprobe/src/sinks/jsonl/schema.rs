@@ -40,6 +40,10 @@ fn property(key: &str) -> Value {
         LOCK_HOLDER_SOURCE => {
             json!({ "enum": ["owner_word", "waker", "last_acquirer", "lock_table"] })
         }
+        LOCK_HOLDER_STATE => json!({ "enum": ["blocked", "running"] }),
+        LOCK_STACK_MISSING => {
+            json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
+        }
         LOCK_FINDING_TYPE => json!({ "enum": ["deadlock"] }),
         ERROR_TYPE => {
             json!({ "enum": ["timeout", "thread_exit", "interrupted", "deadlock", "gave_up"] })
@@ -96,6 +100,8 @@ fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Valu
 const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
 const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
+const STACKS: [&str; 4] =
+    [CODE_STACKTRACE, LOCK_HOLDER_STACKTRACE, LOCK_HOLDER_STATE, LOCK_STACK_MISSING];
 
 fn span(extra: Value) -> Value {
     let mut span = json!({
@@ -122,6 +128,7 @@ fn acquire() -> Value {
         &HOLDER,
         &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
         &[LOCK_HANDED_OVER_BY_TID],
+        &STACKS,
     ]
     .concat();
     let links = json!({ "links": {
@@ -154,7 +161,7 @@ fn hold() -> Value {
 fn finding() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME]].concat();
+    let optional = [&CODE[..], &[LOCK_HOLDER_NAME], &STACKS].concat();
     let edge = object(None, &required, &optional, json!({ "start_time_unix_nano": time() }));
     let more = json!({
         "start_time_unix_nano": time(),
@@ -189,6 +196,7 @@ fn summary() -> Value {
             "still_waiting": count(),
         }),
     );
+    lock["properties"]["grouped_locks"] = count();
     lock["properties"]["hold_max"] = number();
     lock["properties"]["holder_waits"] = count();
     let cause = |more: Value| object(None, &[], &[], more);

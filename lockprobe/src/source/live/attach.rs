@@ -6,6 +6,7 @@ use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf};
 
 use super::load::explain;
+use super::standing;
 use crate::source::Error;
 
 /// Program, and the tracepoint it belongs to.
@@ -27,10 +28,10 @@ fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoin
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, Error> {
+fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, Error> {
     let missing =
-        || Error::Failed("the eBPF object has no task iterator; rebuild lockprobe".into());
-    ebpf.program_mut(ITERATOR).ok_or_else(missing)?.try_into().map_err(|_| missing())
+        || Error::Failed(format!("the eBPF object has no iterator {name}; rebuild lockprobe"));
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
 /// Has the kernel verify every program.
@@ -39,7 +40,11 @@ pub fn load_all(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
         let load = format!("load the program for {point}");
         tracepoint(ebpf, program)?.load(point, btf).map_err(|e| explain(&load, &e))?;
     }
-    iterator(ebpf)?.load("task", btf).map_err(|e| explain("load the task iterator", &e))
+    for name in [ITERATOR, standing::PROGRAM] {
+        let load = format!("load the task iterator {name}");
+        iterator(ebpf, name)?.load("task", btf).map_err(|e| explain(&load, &e))?;
+    }
+    Ok(())
 }
 
 /// Attaches every program, then notes the threads that wait already. The order matters: a thread
@@ -50,7 +55,7 @@ pub fn attach(ebpf: &mut Ebpf) -> Result<(), Error> {
         tracepoint(ebpf, program)?.attach().map_err(|e| explain(&what, &e))?;
     }
     let what = "run the task iterator";
-    let iterator = iterator(ebpf)?;
+    let iterator = iterator(ebpf, ITERATOR)?;
     let link = iterator.attach().map_err(|e| explain(what, &e))?;
     let link = iterator.take_link(link).map_err(|e| explain(what, &e))?;
     let mut file = link.into_file().map_err(|e| explain(what, &e))?;
