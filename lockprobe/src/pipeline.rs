@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
+use crate::analyses::holder::{self, Holders};
 use crate::analyses::usage::{LockUsage, Usage};
 use crate::backends::futex::{Futex, Want};
 use crate::decode::decode;
@@ -22,12 +23,15 @@ use crate::model::{
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
+use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
 
 /// Most locks with counts of their own; those of more are summed up together.
 const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
+/// How long what a thread was seen doing is remembered, nanoseconds.
+const ACTIVITY_KEPT: u64 = 10_000_000_000;
 
 /// Where facts come from beside the records.
 pub enum Aside {
@@ -45,7 +49,9 @@ pub struct Pipeline {
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
+    activities: Activities,
     deadlocks: Deadlocks,
+    holders: Holders,
     health: Health,
     kernel: Losses,
     counts: HashMap<LockId, Counted>,
@@ -75,7 +81,9 @@ impl Pipeline {
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
+            activities: Activities::default(),
             deadlocks: Deadlocks::default(),
+            holders: Holders::default(),
             health: Health::default(),
             kernel: Losses::default(),
             counts: HashMap::new(),
@@ -117,6 +125,8 @@ impl Pipeline {
         self.futex.finish(&mut events);
         events.into_iter().for_each(|event| self.order.push(event));
         self.drain(u64::MAX, out);
+        // What ended with the last process is over.
+        self.conclude(self.now, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
@@ -135,6 +145,10 @@ impl Pipeline {
         let of_lock = !matches!(observation, Observation::Process(_));
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
+            Observation::Tick(now) => {
+                let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+                holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
+            }
             _ => Vec::new(),
         };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
@@ -195,10 +209,9 @@ impl Pipeline {
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
-                let found = self.deadlocks.check(self.tracker.table(), now);
-                self.findings += found.len() as u64;
-                out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
+                self.conclude(now, out);
             }
+            Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Process(fact)) => {
                 if self.processes.len() >= PROCESSES_AT_MOST {
                     self.processes.clear();
@@ -214,6 +227,16 @@ impl Pipeline {
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
         }
+    }
+
+    /// Looks at the state of all locks: what is found, and what is over.
+    fn conclude(&mut self, now: u64, out: &mut Vec<Record>) {
+        let table = self.tracker.table();
+        let mut found = self.deadlocks.check(table, now);
+        found.extend(self.holders.check(table, &self.activities, now));
+        self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
+        self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
+        out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
     }
 
     /// A process that ended or changed: what was known of it under its id is void.

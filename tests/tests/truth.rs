@@ -43,7 +43,8 @@ fn posix_mutexes_are_reported_as_they_were() {
     let program = path(&compiled("schedule"));
     let (truth, _) = compare(Known::ByOwnerWord, |truth| vec![program.clone(), path(truth)]);
     let scene = |name| truth.waits.iter().filter(|w| w.scene == name).count();
-    let counts = ["hold", "queue", "timed", "recursive", "below", "signalled", "again", "relock", "doze"];
+    let counts =
+        ["hold", "queue", "timed", "recursive", "below", "signalled", "again", "relock", "doze"];
     let counts = counts.map(scene);
     // A stolen lock makes the thief wait, now and then.
     assert_eq!(counts[..6], [15, 6, 2, 2, 20, 2], "the program did not follow its schedule");

@@ -4,4 +4,5 @@
 //! a clock.
 
 pub mod deadlock;
+pub mod holder;
 pub mod usage;

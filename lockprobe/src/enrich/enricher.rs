@@ -2,9 +2,10 @@
 
 use super::atlas::{Atlas, Frame};
 use super::unwind::{Registers, Stack};
-use super::{meaning, memory, process, source, thread};
+use super::{activity, meaning, memory, process, source, thread};
 use crate::model::{
-    Fact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    Activity, Fact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId,
+    WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -14,6 +15,7 @@ const STACK: usize = 1024;
 pub struct Enricher {
     atlas: Atlas,
     translator: thread::Translator,
+    freezers: activity::Freezers,
 }
 
 impl Default for Enricher {
@@ -35,7 +37,11 @@ struct Asleep<'a> {
 impl Enricher {
     /// Knows nothing yet.
     pub fn new() -> Self {
-        Self { atlas: Atlas::new(), translator: thread::Translator::new() }
+        Self {
+            atlas: Atlas::new(),
+            translator: thread::Translator::new(),
+            freezers: activity::Freezers::find(),
+        }
     }
 
     /// What a first contention says: the call site's class, and the lock's name unless the wait is
@@ -129,6 +135,11 @@ impl Enricher {
         self.translator.thread(pid, ns_tid)
     }
 
+    /// What a thread does now.
+    pub fn activity(&self, id: ThreadId) -> Activity {
+        activity::look(id, &self.freezers, monotonic)
+    }
+
     /// Name of a thread, if it is there.
     pub fn thread_name(&mut self, id: ThreadId) -> Option<String> {
         thread::name(id)
@@ -158,4 +169,10 @@ impl Enricher {
         self.atlas.forget(pid);
         self.translator.forget(pid);
     }
+}
+
+/// CLOCK_MONOTONIC now, the clock of all records.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -3,7 +3,7 @@
 //! Facts travel in recordings beside the records, so that a replay needs neither the machine nor
 //! the processes.
 
-use super::LockKind;
+use super::{Activity, LockKind};
 use std::sync::Arc;
 
 /// One fact.
@@ -17,6 +17,8 @@ pub enum Fact {
     Lock(LockFact),
     /// Which thread a namespaced thread id means.
     Thread(ThreadFact),
+    /// What a thread was doing at a moment.
+    Activity(Activity),
 }
 
 /// A process.

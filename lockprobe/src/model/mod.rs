@@ -2,6 +2,7 @@
 //!
 //! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
 
+pub mod activity;
 pub mod counts;
 pub mod event;
 pub mod fact;
@@ -15,10 +16,11 @@ pub mod session;
 pub mod span;
 pub mod thread;
 
+pub use activity::{Activity, Doing};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
-pub use finding::{Deadlock, Edge, Finding};
+pub use finding::{Edge, Finding, FindingKind};
 pub use histogram::Histogram;
 pub use lock::{LockDescription, LockId, LockKind, Mode};
 pub use observation::{

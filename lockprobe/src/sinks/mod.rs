@@ -6,6 +6,7 @@
 use crate::model::Record;
 
 pub mod console;
+mod findings;
 pub mod jsonl;
 pub mod otlp;
 mod outlet;

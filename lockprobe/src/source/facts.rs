@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::model::{
-    CallSite, Fact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact, ThreadFact,
+    Activity, CallSite, Doing, Fact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact,
+    ThreadFact, ThreadId,
 };
 
 /// One fact as a JSON object.
@@ -28,6 +29,11 @@ pub fn to_json(fact: &Fact) -> Value {
         }),
         Fact::Thread(t) => json!({
             "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "tid": t.tid, "name": t.name,
+        }),
+        Fact::Activity(a) => json!({
+            "fact": "activity", "pid": a.id.pid, "tid": a.id.tid, "time": a.time,
+            "doing": a.doing.name(), "call": a.call, "switches": a.switches,
+            "start_ticks": a.start_ticks, "name": a.name,
         }),
     }
 }
@@ -89,9 +95,23 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             tid: number(&value["tid"])?,
             name: text(&value["name"])?,
         }),
+        "activity" => Fact::Activity(activity_from_json(&value)?),
         _ => return None,
     };
     Some(fact)
+}
+
+fn activity_from_json(value: &Value) -> Option<Activity> {
+    let doing = value["doing"].as_str()?;
+    Some(Activity {
+        id: ThreadId { pid: number(&value["pid"])?, tid: number(&value["tid"])? },
+        time: value["time"].as_u64()?,
+        doing: Doing::ALL.into_iter().find(|d| d.name() == doing)?,
+        call: text(&value["call"])?,
+        switches: value["switches"].as_u64()?,
+        start_ticks: value["start_ticks"].as_u64()?,
+        name: text(&value["name"])?,
+    })
 }
 
 fn number(value: &Value) -> Option<u32> {
@@ -168,6 +188,17 @@ mod tests {
         ]);
         facts.extend(classes.map(|class| {
             Fact::Site(SiteFact { pid: 7, level: 1, ip: 5, class, function: Some("f".into()) })
+        }));
+        facts.extend(Doing::ALL.map(|doing| {
+            Fact::Activity(Activity {
+                id: ThreadId { pid: 7, tid: 8 },
+                time: 9,
+                doing,
+                call: "nanosleep".into(),
+                switches: 10,
+                start_ticks: 11,
+                name: "io".into(),
+            })
         }));
         for fact in facts {
             let json = to_json(&fact).to_string();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, CallSite, Deadlock, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
+    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
     LockDescription, LockSummary, Losses, Mode, Outcome, Precision, ProcessFact, Record, Session,
     SpanId, Summary,
 };
@@ -19,9 +19,7 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
     match record {
         Record::Acquire(span) => acquire(&mut o, span, session, services),
         Record::Hold(span) => hold(&mut o, span, session, services),
-        Record::Finding(finding) => match finding.as_ref() {
-            Finding::Deadlock(deadlock) => find_deadlock(&mut o, finding, deadlock, session),
-        },
+        Record::Finding(found) => finding(&mut o, found, session),
         Record::Process(fact) => process(&mut o, fact),
         Record::Summary(summary) => summarise(&mut o, summary, session),
     }
@@ -159,13 +157,37 @@ fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32,
     put(o, LOCK_WAITERS, s.waiters);
 }
 
-fn find_deadlock(o: &mut Object, finding: &Finding, deadlock: &Deadlock, session: &Session) {
+fn finding(o: &mut Object, finding: &Finding, session: &Session) {
     put(o, "record", "finding");
-    put(o, LOCK_FINDING_TYPE, finding.kind());
-    put(o, "start_time_unix_nano", session.unix_nanos(deadlock.formed));
-    put(o, "time_unix_nano", session.unix_nanos(deadlock.found));
-    let cycle: Vec<Value> = deadlock.cycle.iter().map(|edge| wait_edge(edge, session)).collect();
-    put(o, "cycle", cycle);
+    put(o, LOCK_FINDING_TYPE, finding.kind.name());
+    put(o, LOCK_FINDING_ID, format!("{:016x}", finding.id));
+    put(o, LOCK_FINDING_STATE, if finding.ended.is_some() { "end" } else { "begin" });
+    put(o, "start_time_unix_nano", session.unix_nanos(finding.formed));
+    put(o, "time_unix_nano", session.unix_nanos(finding.found));
+    if let Some(ended) = finding.ended {
+        put(o, "end_time_unix_nano", session.unix_nanos(ended));
+    }
+    put(o, LOCK_WAITERS, finding.waiters);
+    let waits: Vec<Value> = finding.waits.iter().map(|edge| wait_edge(edge, session)).collect();
+    put(o, if finding.kind.is_circle() { "cycle" } else { "waits" }, waits);
+    if let Some(activity) = &finding.holder {
+        put(o, "holder", doing(activity));
+    }
+}
+
+/// What a thread does.
+pub fn doing(activity: &Activity) -> Value {
+    let mut o = Object::new();
+    put(&mut o, PROCESS_PID, activity.id.pid);
+    put(&mut o, THREAD_ID, activity.id.tid);
+    if !activity.name.is_empty() {
+        put(&mut o, THREAD_NAME, activity.name.as_str());
+    }
+    put(&mut o, LOCK_HOLDER_STATE, activity.doing.name());
+    if !activity.call.is_empty() {
+        put(&mut o, LOCK_HOLDER_CALL, activity.call.as_str());
+    }
+    Value::Object(o)
 }
 
 fn wait_edge(edge: &Edge, session: &Session) -> Value {
@@ -174,6 +196,9 @@ fn wait_edge(edge: &Edge, session: &Session) -> Value {
     put(&mut o, THREAD_ID, edge.waiter.id.tid);
     put(&mut o, THREAD_NAME, edge.waiter.name());
     put(&mut o, "start_time_unix_nano", session.unix_nanos(edge.since));
+    if edge.estimated {
+        put(&mut o, LOCK_WAIT_START_ESTIMATED, true);
+    }
     lock(&mut o, &edge.lock);
     put(&mut o, LOCK_HOLDER_PID, edge.holder.pid);
     put(&mut o, LOCK_HOLDER_TID, edge.holder.tid);

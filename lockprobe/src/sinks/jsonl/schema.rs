@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::names;
 use crate::model::names::*;
+use crate::model::{Doing, FindingKind};
 
 /// The schema, draft 2020-12.
 pub fn schema() -> Value {
@@ -38,7 +39,10 @@ fn property(key: &str) -> Value {
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
         LOCK_HOLDER_SOURCE => json!({ "enum": ["owner_word", "waker", "last_acquirer"] }),
-        LOCK_FINDING_TYPE => json!({ "enum": ["deadlock"] }),
+        LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
+        LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+        LOCK_FINDING_STATE => json!({ "enum": ["begin", "end"] }),
+        LOCK_HOLDER_STATE => json!({ "enum": Doing::ALL.map(Doing::name) }),
         ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
@@ -147,17 +151,32 @@ fn hold() -> Value {
     object(Some("hold"), &required, &optional, span(json!({})))
 }
 
-fn finding() -> Value {
+/// One wait for one holder.
+fn edge() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME]].concat();
-    let edge = object(None, &required, &optional, json!({ "start_time_unix_nano": time() }));
-    let more = json!({
-        "start_time_unix_nano": time(),
-        "time_unix_nano": time(),
-        "cycle": { "type": "array", "items": edge, "minItems": 1 },
-    });
-    object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more)
+    let optional = [&CODE[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED]].concat();
+    object(None, &required, &optional, json!({ "start_time_unix_nano": time() }))
+}
+
+/// What a thread does.
+fn doing() -> Value {
+    let required = [PROCESS_PID, THREAD_ID, LOCK_HOLDER_STATE];
+    object(None, &required, &[THREAD_NAME, LOCK_HOLDER_CALL], json!({}))
+}
+
+/// Circles have a `cycle`, all others `waits`.
+fn finding() -> Value {
+    let names = [LOCK_FINDING_TYPE, LOCK_FINDING_ID, LOCK_FINDING_STATE, LOCK_WAITERS];
+    let more = json!({ "start_time_unix_nano": time(), "time_unix_nano": time() });
+    let mut finding = object(Some("finding"), &names, &[], more);
+    finding["properties"]["end_time_unix_nano"] = time();
+    finding["properties"]["holder"] = doing();
+    for key in ["cycle", "waits"] {
+        finding["properties"][key] = json!({ "type": "array", "items": edge(), "minItems": 1 });
+    }
+    finding["oneOf"] = json!([{ "required": ["cycle"] }, { "required": ["waits"] }]);
+    finding
 }
 
 fn process() -> Value {
