@@ -4,6 +4,8 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod standing;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

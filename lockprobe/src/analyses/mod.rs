@@ -5,4 +5,5 @@
 
 pub mod deadlock;
 pub mod holder;
+pub mod snapshot;
 pub mod usage;

@@ -12,6 +12,7 @@ use super::status::UNDELIVERED;
 use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
+use crate::sinks::findings::{self, Findings};
 use crate::sinks::jsonl::JsonLines;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::{Outlet, Pressure, Sink};
@@ -23,11 +24,18 @@ pub struct Outlets {
     local: Option<Outlet>,
 }
 
+/// What is written.
+enum Shape {
+    Records(Format),
+    /// Deadlocks and orphans alone.
+    Findings(findings::Form),
+}
+
 /// An output that is open, before observation begins: what cannot be written is found out before
 /// anything is attached.
 pub struct Opened {
     writer: Option<Box<dyn Write + Send>>,
-    format: Format,
+    shape: Shape,
     colour: bool,
     otlp: Option<String>,
 }
@@ -35,29 +43,31 @@ pub struct Opened {
 impl Opened {
     /// Opens the outputs that were asked for.
     pub fn new(args: &OutputArgs) -> anyhow::Result<Self> {
-        let (writer, terminal): (Box<dyn Write + Send>, bool) = match &args.output {
-            Some(path) => (Box::new(create(path)?), false),
-            None => (Box::new(BufWriter::new(stdout())), stdout().is_terminal()),
-        };
+        let (writer, colour) = open(args.output.as_deref())?;
         if let Some(url) = &args.otlp {
             Otlp::new(url, Arc::default())?;
         }
         Ok(Self {
             writer: Some(writer),
-            format: args.format,
-            colour: terminal && colour_wanted(),
+            shape: Shape::Records(args.format),
+            colour,
             otlp: args.otlp.clone(),
         })
     }
 
     /// No output at all: the recording is the output.
     pub fn nothing() -> Self {
-        Self { writer: None, format: Format::Table, colour: false, otlp: None }
+        Self { writer: None, shape: Shape::Records(Format::Table), colour: false, otlp: None }
     }
 
     /// A console on any writer.
     pub fn console(writer: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self { writer: Some(writer), format: Format::Table, colour, otlp: None }
+        Self { writer: Some(writer), shape: Shape::Records(Format::Table), colour, otlp: None }
+    }
+
+    /// Deadlocks and orphans alone.
+    pub fn findings(writer: Box<dyn Write + Send>, form: findings::Form) -> Self {
+        Self { writer: Some(writer), shape: Shape::Findings(form), colour: false, otlp: None }
     }
 
     /// Starts the sinks.
@@ -65,9 +75,13 @@ impl Opened {
         let session = Arc::new(session.clone());
         let mut outlets = Outlets { remote: Vec::new(), local: None };
         if let Some(writer) = self.writer {
-            let sink: Box<dyn Sink> = match self.format {
-                Format::Table => Box::new(Console::new(writer, session.clone(), self.colour)),
-                Format::Jsonl => Box::new(JsonLines::new(writer, session.clone())),
+            let session = session.clone();
+            let sink: Box<dyn Sink> = match self.shape {
+                Shape::Records(Format::Table) => {
+                    Box::new(Console::new(writer, session, self.colour))
+                }
+                Shape::Records(Format::Jsonl) => Box::new(JsonLines::new(writer, session)),
+                Shape::Findings(form) => Box::new(Findings::new(writer, session, form, true)),
             };
             outlets.local = Some(Outlet::start(sink, pressure)?);
         }
@@ -77,6 +91,17 @@ impl Opened {
         }
         Ok(outlets)
     }
+}
+
+/// A file, or standard output; and whether to write in colour.
+pub fn open(path: Option<&Path>) -> anyhow::Result<(Box<dyn Write + Send>, bool)> {
+    Ok(match path {
+        Some(path) => (Box::new(create(path)?), false),
+        None => {
+            let colour = stdout().is_terminal() && colour_wanted();
+            (Box::new(BufWriter::new(stdout())), colour)
+        }
+    })
 }
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {

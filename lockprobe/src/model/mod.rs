@@ -13,6 +13,7 @@ pub mod names;
 pub mod observation;
 pub mod record;
 pub mod session;
+pub mod snapshot;
 pub mod span;
 pub mod thread;
 
@@ -28,5 +29,6 @@ pub use observation::{
 };
 pub use record::{LockSummary, Record, Summary};
 pub use session::Session;
+pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};
 pub use thread::{Thread, ThreadId};

@@ -6,10 +6,11 @@
 use crate::model::Record;
 
 pub mod console;
-mod findings;
+pub mod findings;
 pub mod jsonl;
 pub mod otlp;
 mod outlet;
+pub mod snapshot;
 mod text;
 
 pub use outlet::{Outlet, Pressure};

@@ -1,6 +1,7 @@
 //! Records as JSON objects.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -48,6 +49,33 @@ fn service(o: &mut Object, pid: u32, services: &HashMap<u32, String>) {
         put(o, SERVICE_NAME, service.as_str());
     }
     put(o, PROCESS_PID, pid);
+}
+
+/// A lock as an object of its own.
+pub fn lock_to_json(described: &Arc<LockDescription>) -> Value {
+    let mut o = Object::new();
+    lock(&mut o, described);
+    Value::Object(o)
+}
+
+/// The end of looking for findings alone.
+pub fn look_to_json(waiting: usize, findings: u64, now: u64, session: &Session) -> Value {
+    let mut o = Object::new();
+    put(&mut o, "record", "look");
+    put(&mut o, "time_unix_nano", session.unix_nanos(now));
+    put(&mut o, HOST_NAME, session.host.as_str());
+    put(&mut o, TELEMETRY_DISTRO_NAME, "lockprobe");
+    put(&mut o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
+    put(&mut o, "waiting", waiting);
+    put(&mut o, "findings", findings);
+    Value::Object(o)
+}
+
+/// A finding as an object of its own, as it is in a record.
+pub fn finding_to_json(found: &Finding, session: &Session) -> Value {
+    let mut o = Object::new();
+    finding(&mut o, found, session);
+    Value::Object(o)
 }
 
 fn lock(o: &mut Object, lock: &LockDescription) {

@@ -12,7 +12,7 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lockprobe JSON lines",
         "description": "One object a line. The last line of a complete output is the summary.",
-        "oneOf": [acquire(), hold(), finding(), process(), summary()],
+        "oneOf": [acquire(), hold(), finding(), process(), summary(), look()],
     })
 }
 
@@ -55,11 +55,13 @@ fn property(key: &str) -> Value {
     value
 }
 
-fn time() -> Value {
+/// A point in time.
+pub fn time() -> Value {
     json!({ "type": "integer", "minimum": 0, "description": "UNIX time, nanoseconds." })
 }
 
-fn count() -> Value {
+/// A number of things.
+pub fn count() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
@@ -67,7 +69,8 @@ fn number() -> Value {
     json!({ "type": ["number", "null"], "minimum": 0, "description": "Seconds." })
 }
 
-fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Value) -> Value {
+/// An object with these properties and no others.
+pub fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Value) -> Value {
     let mut properties = Map::new();
     let mut needed: Vec<Value> = Vec::new();
     if let Some(record) = record {
@@ -93,8 +96,10 @@ fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Valu
     })
 }
 
-const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
-const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
+/// What every record about a lock says of it.
+pub const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
+/// Where its call site is, as far as known.
+pub const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
 
 fn span(extra: Value) -> Value {
@@ -166,7 +171,7 @@ fn doing() -> Value {
 }
 
 /// Circles have a `cycle`, all others `waits`.
-fn finding() -> Value {
+pub fn finding() -> Value {
     let names = [LOCK_FINDING_TYPE, LOCK_FINDING_ID, LOCK_FINDING_STATE, LOCK_WAITERS];
     let more = json!({ "start_time_unix_nano": time(), "time_unix_nano": time() });
     let mut finding = object(Some("finding"), &names, &[], more);
@@ -189,6 +194,13 @@ fn process() -> Value {
         PROCESS_COMMAND,
     ];
     object(Some("process"), &required, &[], json!({}))
+}
+
+/// The last line of `lockprobe deadlocks`.
+fn look() -> Value {
+    let names = [HOST_NAME, TELEMETRY_DISTRO_NAME, TELEMETRY_DISTRO_VERSION];
+    let more = json!({ "time_unix_nano": time(), "waiting": count(), "findings": count() });
+    object(Some("look"), &names, &[], more)
 }
 
 fn summary() -> Value {

@@ -28,6 +28,7 @@ const OWN: &[&str] = &[
     "locks",
     "min_wait",
     "waits",
+    "waiting",
     "wait_total",
     "wait_p50",
     "wait_p95",

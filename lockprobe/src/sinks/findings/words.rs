@@ -1,8 +1,7 @@
 //! Findings in words.
 
 use crate::model::{Activity, Doing, Edge, Finding, FindingKind};
-
-use super::text::{duration, thread_label};
+use crate::sinks::{duration, thread_label};
 
 /// A finding as people read it: a title, and a line for each piece of evidence.
 pub struct Told {
@@ -61,7 +60,7 @@ fn label(activity: &Activity) -> String {
 
 /// How long a wait had lasted when it was found.
 fn waited(edge: &Edge, finding: &Finding) -> String {
-    let about = if edge.estimated { "about " } else { "" };
+    let about = if edge.estimated { "~" } else { "" };
     format!("{about}{}", duration(finding.found.saturating_sub(edge.since)))
 }
 
@@ -70,12 +69,12 @@ fn deadlock(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
     // began to wait, and has done nothing since.
     let before = finding.waits.iter().cycle().skip(finding.waits.len().saturating_sub(1));
     let line = |(edge, before): (&Edge, &Edge)| {
+        let waited = waited(edge, finding);
         format!(
-            "{} of {} has held {} for {} or longer and waited that long for {}, which {} holds",
+            "{} of {} has held {} for at least {waited} and waited {waited} for {}, which {} holds",
             waiter(edge),
             process(edge.waiter.id.pid),
             before.lock.name,
-            waited(edge, finding),
             edge.lock.name,
             thread_label(&edge.holder_name, edge.holder),
         )
