@@ -4,6 +4,7 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod stacks;
 mod standing;
 
 use std::collections::{HashMap, HashSet};
@@ -13,20 +14,21 @@ use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::holder::{self, Holders};
-use crate::analyses::usage::{LockUsage, Usage};
+use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
 use crate::backends::futex::{Futex, Want};
 use crate::decode::decode;
-use crate::enrich::Enricher;
+use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockId, LockSummary, Losses, Malformed, Observation,
-    ProcessEvent, ProcessFact, Record, Session, Summary,
+    Fact, LockCounts, LockDescription, LockEvent, LockId, LockSummary, Losses, Malformed,
+    Observation, ProcessEvent, ProcessFact, Record, Session, Summary,
 };
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
 use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
+use stacks::Stacks;
 
 /// Most locks with counts of their own; those of more are summed up together.
 const LOCKS_AT_MOST: usize = 65_536;
@@ -54,6 +56,7 @@ pub struct Pipeline {
     activities: Activities,
     deadlocks: Deadlocks,
     holders: Holders,
+    stacks: Stacks,
     health: Health,
     kernel: Losses,
     counts: HashMap<LockId, Counted>,
@@ -61,6 +64,8 @@ pub struct Pipeline {
     processes: HashMap<u32, Arc<ProcessFact>>,
     verdicts_given: HashMap<u32, HashSet<(u32, u64)>>,
     findings: u64,
+    names: GivenNames,
+    group_by: GroupBy,
     now: u64,
     recorder: Option<Writer>,
 }
@@ -77,6 +82,7 @@ impl Pipeline {
     pub fn new(session: Session, aside: Aside, recorder: Option<Writer>) -> Self {
         Self {
             now: session.start,
+            stacks: Stacks::new(session.stack_threshold),
             session,
             aside,
             futex: Futex::default(),
@@ -93,8 +99,17 @@ impl Pipeline {
             processes: HashMap::new(),
             verdicts_given: HashMap::new(),
             findings: 0,
+            names: GivenNames::default(),
+            group_by: GroupBy::default(),
             recorder,
         }
+    }
+
+    /// Calls locks what the user calls them, and sums them up as asked for.
+    pub fn naming(mut self, names: GivenNames, group_by: GroupBy) -> Self {
+        self.names = names;
+        self.group_by = group_by;
+        self
     }
 
     /// Takes a batch; appends the records it leads to. The error is the recorder's.
@@ -125,7 +140,7 @@ impl Pipeline {
     pub fn finish(&mut self, out: &mut Vec<Record>) -> std::io::Result<()> {
         let mut events = Vec::new();
         self.futex.finish(&mut events);
-        events.into_iter().for_each(|event| self.order.push(event));
+        self.push(events);
         self.drain(u64::MAX, out);
         // What ended with the last process is over.
         self.conclude(self.now, out);
@@ -173,7 +188,21 @@ impl Pipeline {
                 (Want::Site, _) => break,
             }
         }
-        found.into_iter().try_for_each(|fact| self.learn(fact, out))
+        found.into_iter().try_for_each(|fact| self.learn(fact, out))?;
+        self.look_at_stacks(observation).into_iter().try_for_each(|fact| self.learn(fact, out))
+    }
+
+    /// Takes the stacks that this observation is an occasion for.
+    fn look_at_stacks(&mut self, observation: &Observation) -> Vec<Fact> {
+        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
+        match observation {
+            Observation::Lock(seen) => self.stacks.first(seen),
+            Observation::Waiting(wait) => self.stacks.look(wait, &self.futex, enricher),
+            Observation::Wait(wait) => return self.stacks.ended(wait, enricher),
+            Observation::Tick(now) => return self.stacks.ripen(*now, enricher),
+            _ => {}
+        }
+        Vec::new()
     }
 
     /// Takes in a fact, tells the kernel half, and keeps it for a replay.
@@ -202,7 +231,7 @@ impl Pipeline {
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
-        events.into_iter().for_each(|event| self.order.push(event));
+        self.push(events);
         match observation {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
@@ -222,6 +251,7 @@ impl Pipeline {
                 self.processes.insert(fact.pid, fact.clone());
                 out.push(Record::Process(fact));
             }
+            Observation::Fact(Fact::Stack(fact)) => self.stacks.learn(&fact),
             Observation::Process(seen) => self.process(seen.thread.id.pid, seen.event),
             Observation::Counts { pid, address, site, counts } => {
                 self.count(pid, address, site, counts);
@@ -236,9 +266,18 @@ impl Pipeline {
         let table = self.tracker.table();
         let mut found = self.deadlocks.check(table, now);
         found.extend(self.holders.check(table, &self.activities, now));
+        found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
         self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
         self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
         out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
+    }
+
+    /// From here on locks have the names the user gave them.
+    fn push(&mut self, events: Vec<LockEvent>) {
+        for mut event in events {
+            event.lock = self.names.apply(&event.lock);
+            self.order.push(event);
+        }
     }
 
     /// A process that ended or changed: what was known of it under its id is void.
@@ -268,7 +307,8 @@ impl Pipeline {
 
     fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
         match span {
-            Span::Acquire(acquire) => {
+            Span::Acquire(mut acquire) => {
+                self.stacks.attach(&mut acquire);
                 self.usage.acquire(&acquire);
                 out.push(Record::Acquire(Arc::new(acquire)));
             }
@@ -284,6 +324,7 @@ impl Pipeline {
             Some(lock)
                 if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
             {
+                let lock = self.names.apply(&lock);
                 let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
                 self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(&counts);
             }
@@ -301,6 +342,7 @@ impl Pipeline {
         let ongoing = ongoing.map(|(lock, pid)| self.sum_up(lock, *pid, &none));
         let mut locks: Vec<LockSummary> = counted.chain(ongoing).collect();
         locks.retain(|l| l.counts.waits > 0 || l.still_waiting > 0);
+        let mut locks = grouped(locks, self.group_by);
         locks.sort_by(|a, b| {
             let key = |l: &LockSummary| (l.counts.total, l.lock.id);
             key(b).cmp(&key(a))
@@ -330,6 +372,7 @@ impl Pipeline {
             longest_hold: usage.longest_hold,
             abandoned: usage.abandoned,
             still_waiting: usage.still_waiting,
+            locks: 1,
         }
     }
 
@@ -350,6 +393,7 @@ impl Pipeline {
             ("counted_elsewhere", self.uncounted.waits),
             ("told_late", self.order.late()),
         ]);
+        losses.skipped.extend(self.stacks.missing());
         losses
     }
 }

@@ -58,9 +58,9 @@ impl Deadlocks {
         findings
     }
 
-    /// Whether there are circles that a second look would decide on.
-    pub fn suspects_any(&self) -> bool {
-        !self.suspects.is_empty()
+    /// Threads of circles that a second look would decide on.
+    pub fn suspects(&self) -> impl Iterator<Item = ThreadId> {
+        self.suspects.keys().flatten().map(|(id, _)| *id)
     }
 
     /// The circles that go on.
@@ -115,6 +115,7 @@ fn edges(table: &LockTable, cycle: &[ThreadId]) -> Vec<Edge> {
             estimated: wait.estimated,
             holder: holder.id,
             holder_name: holder.name.clone(),
+            stacks: None,
         })
     };
     cycle.iter().zip(next).filter_map(edge).collect()
@@ -188,7 +189,7 @@ mod tests {
         waits(&mut tracker, 100 * MS, 12, 2, 8, 1);
         for look in 1..6 {
             assert!(deadlocks.check(tracker.table(), look * 100 * MS).is_empty());
-            assert!(deadlocks.suspects_any());
+            assert_eq!(deadlocks.suspects().count(), 2);
         }
     }
 
@@ -203,7 +204,7 @@ mod tests {
         waits(&mut tracker, 200 * MS, 10, 1, 7, 3);
         waits(&mut tracker, 200 * MS, 12, 2, 8, 1);
         assert!(deadlocks.check(tracker.table(), 200 * MS).is_empty());
-        assert!(!deadlocks.suspects_any());
+        assert_eq!(deadlocks.suspects().count(), 0);
     }
 
     #[test]

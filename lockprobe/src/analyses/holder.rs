@@ -94,9 +94,10 @@ impl Holders {
         findings
     }
 
-    /// Whether there is something that a second look would decide on.
-    pub fn suspects_any(&self) -> bool {
-        !self.suspects.is_empty()
+    /// Threads that wait for what a second look would decide on.
+    pub fn suspects<'a>(&'a self, table: &'a LockTable) -> impl Iterator<Item = ThreadId> + 'a {
+        let locks = self.suspects.keys().map(|(_, lock, _)| lock);
+        locks.flat_map(|lock| table.waiting_for(lock)).map(|wait| wait.thread.id)
     }
 
     /// What goes on.
@@ -171,6 +172,7 @@ impl Stall<'_> {
             estimated: wait.estimated,
             holder,
             holder_name: name.clone(),
+            stacks: None,
         };
         Finding {
             kind,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    AcquireSpan, HoldSpan, Holder, LockDescription, LockId, Outcome, Precision, ThreadId,
+    AcquireSpan, HoldSpan, Holder, LockDescription, LockId, LockKind, LockSummary, Outcome,
+    Precision, ThreadId,
 };
 
 /// Most locks summed up one by one.
@@ -60,7 +61,7 @@ impl Usage {
         let wait = span.end.saturating_sub(span.start);
         usage.waits += 1;
         usage.lock.get_or_insert_with(|| (span.lock.clone(), span.thread.id.pid));
-        usage.total_wait += wait;
+        usage.total_wait = usage.total_wait.saturating_add(wait);
         usage.longest_wait = usage.longest_wait.max(wait);
         match span.outcome {
             Outcome::Acquired => {}
@@ -95,5 +96,128 @@ impl Usage {
     /// The sums of all locks that were waited for.
     pub fn all(&self) -> impl Iterator<Item = &LockUsage> {
         self.locks.values()
+    }
+}
+
+/// What the sums of one line have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupBy {
+    /// The lock.
+    #[default]
+    Lock,
+    /// The code that first waited: one lock in each of many objects is one line.
+    CallSite,
+    /// The name.
+    Name,
+}
+
+/// Sums up locks of one kind and service that have more in common; the rest stay as they are.
+pub fn grouped(locks: Vec<LockSummary>, by: GroupBy) -> Vec<LockSummary> {
+    let key = |lock: &LockSummary| -> Option<(LockKind, String, String)> {
+        let common = match by {
+            GroupBy::Lock => return None,
+            GroupBy::CallSite => lock.lock.call_site.as_ref()?.to_string(),
+            GroupBy::Name => lock.lock.name.to_string(),
+        };
+        Some((lock.lock.kind, lock.service.clone(), common))
+    };
+    let mut places: HashMap<_, usize> = HashMap::new();
+    let mut groups: Vec<LockSummary> = Vec::new();
+    for lock in locks {
+        let Some(key) = key(&lock) else {
+            groups.push(lock);
+            continue;
+        };
+        let common = key.2.clone();
+        let Some(&at) = places.get(&key) else {
+            places.insert(key, groups.len());
+            groups.push(lock);
+            continue;
+        };
+        let group = &mut groups[at];
+        if group.locks == 1 {
+            let one = LockDescription::clone(&group.lock);
+            group.lock = Arc::new(LockDescription { name: common.into(), ..one });
+        }
+        add(group, lock);
+    }
+    groups
+}
+
+fn add(group: &mut LockSummary, lock: LockSummary) {
+    group.locks += lock.locks;
+    group.counts.merge(&lock.counts);
+    group.abandoned += lock.abandoned;
+    group.still_waiting += lock.still_waiting;
+    let hold = |l: &LockSummary| l.longest_hold.map(|(length, _)| length);
+    if hold(&lock) > hold(group) {
+        group.longest_hold = lock.longest_hold;
+    }
+    let waits = |l: &LockSummary| l.top_holder.as_ref().map(|(_, waits)| *waits);
+    if waits(&lock) > waits(group) {
+        group.top_holder = lock.top_holder;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CallSite, LockCounts};
+
+    fn summary(address: u64, name: &str, line: u32, service: &str, waits: u64) -> LockSummary {
+        let site = CallSite {
+            function: "checkout".into(),
+            source: Some(("pool.c".into(), line)),
+            module: "pool".into(),
+            offset: 0,
+        };
+        let lock = Arc::new(LockDescription {
+            id: LockId::Private { pid: 1, image: 0, address },
+            kind: LockKind::PthreadMutex,
+            name: name.into(),
+            confirmed: true,
+            call_site: Some(site),
+        });
+        let counts = LockCounts { waits, total: 10 * waits, longest: waits, ..Default::default() };
+        LockSummary {
+            lock,
+            pid: 1,
+            service: service.into(),
+            counts,
+            top_holder: None,
+            longest_hold: Some((waits, Precision::Exact)),
+            abandoned: 1,
+            still_waiting: 1,
+            locks: 1,
+        }
+    }
+
+    #[test]
+    fn a_pool_of_locks_is_one_line() {
+        let pool = || {
+            vec![
+                summary(0x10, "a", 42, "shop", 3),
+                summary(0x20, "b", 42, "shop", 5),
+                summary(0x30, "c", 42, "other", 7),
+                summary(0x40, "a", 50, "shop", 9),
+            ]
+        };
+        assert_eq!(grouped(pool(), GroupBy::Lock), pool());
+        let by_site = grouped(pool(), GroupBy::CallSite);
+        let row = |l: &LockSummary| (l.lock.name.to_string(), l.locks, l.counts.waits);
+        let site = "pool.c:42 in checkout".to_owned();
+        assert_eq!(
+            by_site.iter().map(row).collect::<Vec<_>>(),
+            [(site, 2, 8), ("c".to_owned(), 1, 7), ("a".to_owned(), 1, 9)]
+        );
+        let group = &by_site[0];
+        assert_eq!((group.counts.total, group.counts.longest), (80, 5));
+        assert_eq!((group.abandoned, group.still_waiting), (2, 2));
+        assert_eq!(group.longest_hold, Some((5, Precision::Exact)));
+        let by_name = grouped(pool(), GroupBy::Name);
+        assert_eq!(
+            by_name.iter().map(row).collect::<Vec<_>>(),
+            [("a".to_owned(), 2, 12), ("b".to_owned(), 1, 5), ("c".to_owned(), 1, 7)]
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::command::{BenchArgs, Format, OutputArgs};
+use super::command::{BenchArgs, Format, Grouping, OutputArgs};
 use super::run::{Opened, drive};
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
@@ -14,14 +14,21 @@ use crate::source::live::{Live, Options, Synthetic, Targets};
 
 /// Runs it, and prints what was made, delivered and dropped as one JSON object.
 pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
-    let options =
-        Options { min_wait: 0, ring_bytes: args.ring_size, targets: Targets::everything() };
+    let options = Options {
+        min_wait: 0,
+        stack_threshold: None,
+        ring_bytes: args.ring_size,
+        targets: Targets::everything(),
+    };
     let mut live = Live::start_synthetic(&options)?;
     let outputs = match &args.output {
         Some(path) => Opened::new(&OutputArgs {
+            stacks: false,
             format: Format::Jsonl,
             output: Some(path.clone()),
             otlp: None,
+            lock_name: Vec::new(),
+            group_by: Grouping::Lock,
         })?,
         None => Opened::nothing(),
     };

@@ -8,6 +8,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::args;
 use super::status;
+use crate::analyses::usage::GroupBy;
+use crate::enrich::{GivenName, GivenNames};
 
 /// See who holds which lock, who waits for it, and since when, in unmodified programs
 #[derive(Debug, Parser)]
@@ -72,6 +74,9 @@ Examples:
   lockprobe trace --exe 'python3*'             every Python, also those started later
   lockprobe trace --min-wait 100us -- ./server --port 8080
   lockprobe trace -p 1234 --format jsonl --output waits.jsonl
+  lockprobe trace -p 1234 --stacks             with the stacks of waiters and holders
+  lockprobe trace -p 1234 --format folded --output waits.folded
+  lockprobe trace -p 1234 --group-by call-site --lock-name 'worker.c:42 *=batch lock'
   lockprobe trace --otlp http://127.0.0.1:4317";
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -135,6 +140,12 @@ pub struct CaptureArgs {
     /// Show waits from this length on; shorter ones are counted all the same
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = args::duration)]
     pub min_wait: Duration,
+    /// Take the stacks of waits from this length on
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = args::duration)]
+    pub stack_threshold: Duration,
+    /// Take no stacks
+    #[arg(long, conflicts_with = "stack_threshold")]
+    pub no_stacks: bool,
     /// End after this time
     #[arg(long, value_name = "TIME", value_parser = args::duration)]
     pub duration: Option<Duration>,
@@ -150,12 +161,49 @@ pub struct OutputArgs {
     /// How to show records
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Show stacks below the waits in the table; the other formats always have them
+    #[arg(long)]
+    pub stacks: bool,
     /// Write to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
+    /// Call the locks that match NAME; the pattern is matched against name, lock.id and call site;
+    /// may be given several times, the first match counts
+    #[arg(long, value_name = "PATTERN=NAME", value_parser = GivenName::parse)]
+    pub lock_name: Vec<GivenName>,
+    /// What the sums at the end have a line for
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Grouping::Lock)]
+    pub group_by: Grouping,
+}
+
+/// What the sums have a line for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Grouping {
+    /// Each lock
+    Lock,
+    /// Code that waits: locks in objects of one kind are one line
+    CallSite,
+    /// Name: with --lock-name, all locks called the same are one line
+    Name,
+}
+
+impl OutputArgs {
+    /// The names the user gives.
+    pub fn names(&self) -> GivenNames {
+        GivenNames::new(self.lock_name.clone())
+    }
+
+    /// What sums have a line for.
+    pub fn grouping(&self) -> GroupBy {
+        match self.group_by {
+            Grouping::Lock => GroupBy::Lock,
+            Grouping::CallSite => GroupBy::CallSite,
+            Grouping::Name => GroupBy::Name,
+        }
+    }
 }
 
 /// Formats of records.
@@ -165,6 +213,8 @@ pub enum Format {
     Table,
     /// One JSON object a line
     Jsonl,
+    /// Stacks and how long was waited there, for flame graph tools
+    Folded,
 }
 
 /// `lockprobe trace`.

@@ -41,7 +41,13 @@ fn watch(args: &DeadlocksArgs, out: Box<dyn Write + Send>, form: Form) -> anyhow
         exe: args.target.exe.clone(),
         command: Vec::new(),
     };
-    let capture = CaptureArgs { min_wait: PASSING, duration: None, ring_size: RING_BYTES };
+    let capture = CaptureArgs {
+        min_wait: PASSING,
+        duration: None,
+        ring_size: RING_BYTES,
+        stack_threshold: PASSING,
+        no_stacks: false,
+    };
     let ended = observe(&target, &capture, Opened::findings(out, form), |_| Ok(None))?;
     Ok(ended.seen.findings.iter().any(|finding| finding.kind.is_for_ever()))
 }

@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::command::LookArgs;
+use crate::enrich::{Enricher, Standings};
 use crate::model::{Record, Session};
 use crate::pipeline::{Aside, Pipeline};
 use crate::source::live::{Look, Targets};
@@ -28,18 +29,20 @@ pub fn look(target: &LookArgs) -> anyhow::Result<Looked> {
     let targets = Targets::new(&target.pid, &target.exe)?;
     let mut look = Look::prepare(&targets)?;
     let session = look.session().clone();
-    let aside = Aside::Live(Box::default(), look.take_verdicts());
+    let standings = look.take_standings();
+    let standings =
+        standings.map(|standings| -> Standings { Box::new(move |id| standings.of_thread(id)) });
+    let enricher = Enricher::new().with_standings(standings);
+    let aside = Aside::Live(Box::new(enricher), look.take_verdicts());
     let mut pipeline = Pipeline::new(session.clone(), aside, None);
     let mut records = Vec::new();
     let (batch, mut now) = look.take()?;
-    pipeline.take(&batch, &mut records)?;
-    pipeline.settle(now, &mut records)?;
+    pipeline.look(&batch, now, &mut records)?;
     if pipeline.is_undecided() {
         sleep(APART);
         let (batch, later) = look.take()?;
         now = later;
-        pipeline.take(&batch, &mut records)?;
-        pipeline.settle(now, &mut records)?;
+        pipeline.look(&batch, now, &mut records)?;
     }
     Ok(Looked { session, pipeline, records, now })
 }

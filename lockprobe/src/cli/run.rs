@@ -9,10 +9,13 @@ use anyhow::Context;
 
 use super::command::{Format, OutputArgs};
 use super::status::UNDELIVERED;
+use crate::analyses::usage::GroupBy;
+use crate::enrich::GivenNames;
 use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
 use crate::sinks::findings::{self, Findings};
+use crate::sinks::folded::Folded;
 use crate::sinks::jsonl::JsonLines;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::{Outlet, Pressure, Sink};
@@ -37,7 +40,10 @@ pub struct Opened {
     writer: Option<Box<dyn Write + Send>>,
     shape: Shape,
     colour: bool,
+    stacks: bool,
     otlp: Option<String>,
+    names: GivenNames,
+    group_by: GroupBy,
 }
 
 impl Opened {
@@ -51,23 +57,39 @@ impl Opened {
             writer: Some(writer),
             shape: Shape::Records(args.format),
             colour,
+            stacks: args.stacks,
             otlp: args.otlp.clone(),
+            names: args.names(),
+            group_by: args.grouping(),
         })
     }
 
     /// No output at all: the recording is the output.
     pub fn nothing() -> Self {
-        Self { writer: None, shape: Shape::Records(Format::Table), colour: false, otlp: None }
+        Self {
+            writer: None,
+            shape: Shape::Records(Format::Table),
+            colour: false,
+            stacks: false,
+            otlp: None,
+            names: GivenNames::default(),
+            group_by: GroupBy::default(),
+        }
     }
 
     /// A console on any writer.
     pub fn console(writer: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self { writer: Some(writer), shape: Shape::Records(Format::Table), colour, otlp: None }
+        Self { writer: Some(writer), colour, ..Self::nothing() }
     }
 
     /// Deadlocks and orphans alone.
     pub fn findings(writer: Box<dyn Write + Send>, form: findings::Form) -> Self {
-        Self { writer: Some(writer), shape: Shape::Findings(form), colour: false, otlp: None }
+        Self { writer: Some(writer), shape: Shape::Findings(form), ..Self::nothing() }
+    }
+
+    /// What locks are to be called, and what sums have a line for.
+    pub fn take_naming(&mut self) -> (GivenNames, GroupBy) {
+        (std::mem::take(&mut self.names), self.group_by)
     }
 
     /// Starts the sinks.
@@ -78,8 +100,10 @@ impl Opened {
             let session = session.clone();
             let sink: Box<dyn Sink> = match self.shape {
                 Shape::Records(Format::Table) => {
-                    Box::new(Console::new(writer, session, self.colour))
+                    let console = Console::new(writer, session, self.colour);
+                    Box::new(console.with_stacks(self.stacks))
                 }
+                Shape::Records(Format::Folded) => Box::new(Folded::new(writer)),
                 Shape::Records(Format::Jsonl) => Box::new(JsonLines::new(writer, session)),
                 Shape::Findings(form) => Box::new(Findings::new(writer, session, form, true)),
             };

@@ -1,11 +1,12 @@
 //! The front of the room: facts about locks, processes and threads.
 
 use super::atlas::{Atlas, Frame};
+use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
 use super::{activity, meaning, memory, process, source, thread};
 use crate::model::{
-    Activity, Fact, LockFact, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId,
-    WaitSeen,
+    Activity, Fact, LockFact, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact,
+    ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -16,6 +17,7 @@ pub struct Enricher {
     atlas: Atlas,
     translator: thread::Translator,
     freezers: activity::Freezers,
+    sampler: Sampler,
 }
 
 impl Default for Enricher {
@@ -41,7 +43,43 @@ impl Enricher {
             atlas: Atlas::new(),
             translator: thread::Translator::new(),
             freezers: activity::Freezers::find(),
+            sampler: Sampler::new(None),
         }
+    }
+
+    /// Asks here where threads stand: only the kernel half knows their frame pointers.
+    pub fn with_standings(self, standings: Option<Standings>) -> Self {
+        Self { sampler: Sampler::new(standings), ..self }
+    }
+
+    /// Copies the stack of a thread that stands still; `same` is asked while it does.
+    pub fn sample(
+        &mut self,
+        id: ThreadId,
+        wanted: Wanted,
+        same: impl FnOnce(&Self) -> bool,
+    ) -> Result<Sample, Look> {
+        self.sampler.take(id, wanted, || same(self))
+    }
+
+    /// The part of a stack that was copied when a lock was first contended.
+    pub fn first_sample(seen: &LockSeen) -> Sample {
+        let at = Registers { pc: seen.ip, sp: seen.sp, fp: Some(seen.bp) };
+        Sample { id: seen.thread.id, at, start: seen.sp, bytes: seen.stack.clone() }
+    }
+
+    /// A copied stack as functions; `None` when nothing in it makes sense.
+    pub fn stack(&mut self, sample: &Sample) -> Look {
+        let stack = self.atlas.stack(sample);
+        match stack.frames.is_empty() {
+            true => Look::Missing(Missing::Unreadable),
+            false => Look::Asleep(stack.into()),
+        }
+    }
+
+    /// Other threads of a process, if they are no more than this.
+    pub fn siblings(&self, id: ThreadId, most: usize) -> Vec<ThreadId> {
+        thread::siblings(id, most)
     }
 
     /// What a first contention says: the call site's class, and the lock's name unless the wait is

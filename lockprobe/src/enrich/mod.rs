@@ -15,7 +15,10 @@
 //! | `meaning` | the rules: from the functions of a stack to a verdict (pure) |
 //! | `names` | what a function's name says (pure) |
 //! | `atlas` | a stack as a list of functions, an address as a name |
+//! | `sample` | a stack copied from a thread that stands still |
+//! | `walk` | such a copy as functions with lines |
 //! | `unwind` | one frame further up (pure) |
+//! | `given` | names the user gives by pattern (pure) |
 //! | `maps` | where a process has mapped which file |
 //! | `binary` | what is known of one binary |
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
@@ -35,16 +38,21 @@ mod cfi;
 
 mod elf;
 mod enricher;
+mod given;
 mod maps;
 mod meaning;
 mod memory;
 mod names;
 mod process;
+mod sample;
 mod source;
 mod thread;
 mod unwind;
+mod walk;
 
 pub use enricher::Enricher;
+pub use given::{GivenName, GivenNames};
+pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@ pub enum Doing {
 }
 
 impl Doing {
-    /// Value of `lock.holder.state`.
+    /// Value of `thread.state`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gone => "gone",

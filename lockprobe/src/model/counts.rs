@@ -16,10 +16,10 @@ pub struct LockCounts {
 }
 
 impl LockCounts {
-    /// Adds another's counts.
+    /// Adds another's counts. A recording may say anything, so nothing may overflow.
     pub fn merge(&mut self, other: &Self) {
-        self.waits += other.waits;
-        self.total += other.total;
+        self.waits = self.waits.saturating_add(other.waits);
+        self.total = self.total.saturating_add(other.total);
         self.longest = self.longest.max(other.longest);
         self.histogram.merge(&other.histogram);
     }
@@ -41,6 +41,6 @@ pub struct Losses {
 impl Losses {
     /// All that was dropped.
     pub fn total_dropped(&self) -> u64 {
-        self.dropped.iter().map(|(_, _, n)| n).sum()
+        self.dropped.iter().fold(0, |sum, (_, _, n)| n.saturating_add(sum))
     }
 }

@@ -3,7 +3,8 @@
 //! Facts travel in recordings beside the records, so that a replay needs neither the machine nor
 //! the processes.
 
-use super::{Activity, LockKind};
+use super::{Activity, LockKind, StackFact};
+use std::fmt;
 use std::sync::Arc;
 
 /// One fact.
@@ -19,6 +20,8 @@ pub enum Fact {
     Thread(ThreadFact),
     /// What a thread was doing at a moment.
     Activity(Activity),
+    /// What a thread's stack showed during a wait.
+    Stack(StackFact),
 }
 
 /// A process.
@@ -78,6 +81,20 @@ pub struct CallSite {
     pub module: String,
     /// Offset of the return address in that binary.
     pub offset: u64,
+}
+
+impl fmt::Display for CallSite {
+    /// `worker.c:42 in process_batch`, as far as it is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let function = if self.function.is_empty() { &self.module } else { &self.function };
+        match &self.source {
+            Some((file, line)) => {
+                let file = file.rsplit('/').next().unwrap_or(file);
+                write!(f, "{file}:{line} in {function}")
+            }
+            None => write!(f, "{function}+{:#x}", self.offset),
+        }
+    }
 }
 
 /// A lock's place and name.

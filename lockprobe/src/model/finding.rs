@@ -1,6 +1,6 @@
 //! Conclusions.
 
-use super::{Activity, LockDescription, Thread, ThreadId};
+use super::{Activity, LockDescription, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
 /// What a finding says.
@@ -91,4 +91,6 @@ pub struct Edge {
     pub holder: ThreadId,
     /// Name of the holder, empty when unknown.
     pub holder_name: String,
+    /// Where the waiter stands, once it has been looked at.
+    pub stacks: Option<Arc<WaitStacks>>,
 }

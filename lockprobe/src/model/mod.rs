@@ -15,6 +15,7 @@ pub mod record;
 pub mod session;
 pub mod snapshot;
 pub mod span;
+pub mod stack;
 pub mod thread;
 
 pub use activity::{Activity, Doing};
@@ -31,4 +32,5 @@ pub use record::{LockSummary, Record, Summary};
 pub use session::Session;
 pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};
-pub use thread::{Thread, ThreadId};
+pub use stack::{Look, Missing, Stack, StackFact, StackFrame, WaitStacks};
+pub use thread::{Standing, Thread, ThreadId};

@@ -40,6 +40,8 @@ pub struct LockSummary {
     pub abandoned: u64,
     /// Threads waiting when observation ended.
     pub still_waiting: u32,
+    /// How many locks these are the sums of: one, unless locks are grouped.
+    pub locks: u64,
 }
 
 /// The end of an observation.

@@ -7,6 +7,7 @@ use crate::model::Record;
 
 pub mod console;
 pub mod findings;
+pub mod folded;
 pub mod jsonl;
 pub mod otlp;
 mod outlet;

@@ -118,6 +118,7 @@ impl Tracker {
             sleeps,
             queue_depth,
             start_estimated: estimated,
+            stacks: None,
         })
     }
 

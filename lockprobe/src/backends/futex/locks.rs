@@ -215,14 +215,7 @@ fn name(address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
         return symbol.into();
     }
     if let Some(site) = fact.and_then(|f| f.call_site.as_ref()) {
-        let function = if site.function.is_empty() { &site.module } else { &site.function };
-        return match &site.source {
-            Some((file, line)) => {
-                let file = file.rsplit('/').next().unwrap_or(file);
-                format!("{file}:{line} in {function}").into()
-            }
-            None => format!("{function}+{:#x}", site.offset).into(),
-        };
+        return site.to_string().into();
     }
     match id {
         LockId::Private { .. } => format!("{address:#x}").into(),

@@ -136,6 +136,19 @@ impl Futex {
         self.locks.at(pid, address, site)
     }
 
+    /// Whether the wait is for a lock, as far as is known.
+    pub fn is_for_lock(&self, wait: &WaitSeen) -> bool {
+        self.locks.kind(&self.completed(wait)).is_some()
+    }
+
+    /// Who has the lock of this wait, as the lock's own memory says.
+    pub fn named_holder(&self, wait: &WaitSeen) -> Option<Holder> {
+        let kind = self.locks.kind(&self.completed(wait))?;
+        let owner = owner_word(kind, wait.words.map(|w| w[2]), wait)?;
+        let holder = self.people.holder(wait.thread.id.pid, owner);
+        (holder.id.tid != 0).then_some(holder)
+    }
+
     /// How many programs a process had run before its present one.
     pub fn image(&self, pid: u32) -> u32 {
         self.locks.image(pid)
@@ -151,7 +164,7 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_) | Fact::Activity(_) => {}
+            Fact::Process(_) | Fact::Stack(_) | Fact::Activity(_) => {}
         }
     }
 

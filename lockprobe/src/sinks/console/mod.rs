@@ -1,5 +1,6 @@
 //! The console: a line a wait as it ends, then the sums.
 
+mod stacks;
 mod summary;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub struct Console {
     colour: bool,
     services: HashMap<u32, String>,
     header_shown: bool,
+    stacks: bool,
 }
 
 /// Text cut to a width, with an ellipsis where something is missing.
@@ -59,7 +61,12 @@ fn held_by(holder: Option<&Holder>) -> String {
 impl Console {
     /// Writes to `out`, in colour or not.
     pub fn new(out: Box<dyn Write + Send>, session: Arc<Session>, colour: bool) -> Self {
-        Self { out, session, colour, services: HashMap::new(), header_shown: false }
+        Self { out, session, colour, services: HashMap::new(), header_shown: false, stacks: false }
+    }
+
+    /// Shows the stacks of long waits below them, or does not.
+    pub fn with_stacks(self, stacks: bool) -> Self {
+        Self { stacks, ..self }
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -100,7 +107,11 @@ impl Console {
         writeln!(
             self.out,
             "{time:>8.3}  {process:<20}  {thread:<21}  {wait}  {lock:<39}  {held}{remark}"
-        )
+        )?;
+        match &span.stacks {
+            Some(stacks) if self.stacks => self.stacks(span, stacks),
+            _ => Ok(()),
+        }
     }
 
     fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {

@@ -12,8 +12,9 @@ const HEADER: &str = "     WAITS  TOTAL       P50         P95         P99       
 impl Console {
     pub(super) fn summary(&mut self, summary: &Summary) -> std::io::Result<()> {
         let length = duration(summary.end.saturating_sub(summary.start));
-        let waits: u64 = summary.locks.iter().map(|l| l.counts.waits).sum();
+        let waits = summary.locks.iter().fold(0u64, |sum, l| sum.saturating_add(l.counts.waits));
         let going_on: u32 = summary.locks.iter().map(|l| l.still_waiting).sum();
+        let locks: u64 = summary.locks.iter().map(|l| l.locks).sum();
         let going_on = match going_on {
             0 => String::new(),
             n => format!(" ({n} more going on)"),
@@ -28,8 +29,8 @@ impl Console {
                 "{waits} lock wait{}{going_on} on {} lock{} in {length}; those of {} and longer are listed \
                  above one by one, the sums below are over all.",
                 if waits == 1 { "" } else { "s" },
-                summary.locks.len(),
-                if summary.locks.len() == 1 { "" } else { "s" },
+                locks,
+                if locks == 1 { "" } else { "s" },
                 duration(summary.min_wait),
             );
             writeln!(self.out, "{title}")?;
@@ -58,6 +59,9 @@ impl Console {
         if let Some((hold, precision)) = row.longest_hold {
             let bound = if precision == Precision::Exact { "" } else { "at least " };
             remarks.push(format!("longest hold {bound}{}", duration(hold)));
+        }
+        if row.locks > 1 {
+            remarks.push(format!("{} locks", row.locks));
         }
         if row.abandoned > 0 {
             remarks.push(format!("{} gave up", row.abandoned));

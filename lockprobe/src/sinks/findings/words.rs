@@ -58,6 +58,13 @@ fn label(activity: &Activity) -> String {
     thread_label(&activity.name, activity.id)
 }
 
+/// Where a waiter stands, where that is known.
+fn stack(edge: &Edge) -> Vec<String> {
+    let stack = edge.stacks.as_ref().and_then(|stacks| stacks.of_waiter());
+    let text = stack.map(ToString::to_string).unwrap_or_default();
+    text.lines().map(|line| format!("    {line}")).collect()
+}
+
 /// How long a wait had lasted when it was found.
 fn waited(edge: &Edge, finding: &Finding) -> String {
     let about = if edge.estimated { "~" } else { "" };
@@ -79,7 +86,9 @@ fn deadlock(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
             thread_label(&edge.holder_name, edge.holder),
         )
     };
-    let mut lines: Vec<String> = finding.waits.iter().zip(before).map(line).collect();
+    let edges = finding.waits.iter().zip(before);
+    let mut lines: Vec<String> =
+        edges.flat_map(|both| std::iter::once(line(both)).chain(stack(both.0))).collect();
     lines.push("None of them can go on. End one of them to free the others.".to_owned());
     lines
 }
@@ -94,7 +103,9 @@ fn self_deadlock(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<Stri
             waited(edge, finding),
         )
     };
-    let mut lines: Vec<String> = finding.waits.iter().map(line).collect();
+    let edges = finding.waits.iter();
+    let mut lines: Vec<String> =
+        edges.flat_map(|edge| std::iter::once(line(edge)).chain(stack(edge))).collect();
     lines.push("It cannot go on: only the thread that holds the lock could let it go.".to_owned());
     lines
 }
@@ -117,6 +128,7 @@ fn stall(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
             waited(edge, finding),
             edge.lock.name,
         ));
+        lines.extend(stack(edge));
     }
     let more = (finding.waiters as usize).saturating_sub(finding.waits.len());
     if more > 0 {

@@ -149,6 +149,9 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     if let Some(has) = &s.holder {
         holder(o, has);
     }
+    for (key, text) in s.stacks.iter().flat_map(|stacks| stacks.attributes()) {
+        put(o, key, text);
+    }
     if let Some(from) = &s.handed_over_by {
         put(o, LOCK_HANDED_OVER_BY_TID, from.id.tid);
     }
@@ -211,9 +214,9 @@ pub fn doing(activity: &Activity) -> Value {
     if !activity.name.is_empty() {
         put(&mut o, THREAD_NAME, activity.name.as_str());
     }
-    put(&mut o, LOCK_HOLDER_STATE, activity.doing.name());
+    put(&mut o, THREAD_STATE, activity.doing.name());
     if !activity.call.is_empty() {
-        put(&mut o, LOCK_HOLDER_CALL, activity.call.as_str());
+        put(&mut o, THREAD_CALL, activity.call.as_str());
     }
     Value::Object(o)
 }
@@ -232,6 +235,9 @@ fn wait_edge(edge: &Edge, session: &Session) -> Value {
     put(&mut o, LOCK_HOLDER_TID, edge.holder.tid);
     if !edge.holder_name.is_empty() {
         put(&mut o, LOCK_HOLDER_NAME, edge.holder_name.as_str());
+    }
+    for (key, text) in edge.stacks.iter().flat_map(|stacks| stacks.attributes()) {
+        put(&mut o, key, text);
     }
     Value::Object(o)
 }
@@ -275,6 +281,9 @@ fn lock_summary(s: &LockSummary) -> Value {
     put(&mut o, "wait_max", seconds(s.counts.longest));
     put(&mut o, "abandoned", s.abandoned);
     put(&mut o, "still_waiting", s.still_waiting);
+    if s.locks > 1 {
+        put(&mut o, "grouped_locks", s.locks);
+    }
     if let Some((longest, precision)) = s.longest_hold {
         put(&mut o, LOCK_HOLD_PRECISION, precision_name(precision));
         put(&mut o, "hold_max", seconds(longest));

@@ -42,7 +42,11 @@ fn property(key: &str) -> Value {
         LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
         LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
         LOCK_FINDING_STATE => json!({ "enum": ["begin", "end"] }),
-        LOCK_HOLDER_STATE => json!({ "enum": Doing::ALL.map(Doing::name) }),
+        THREAD_STATE => json!({ "enum": Doing::ALL.map(Doing::name) }),
+        LOCK_HOLDER_STATE => json!({ "enum": ["blocked", "running"] }),
+        LOCK_STACK_MISSING => {
+            json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
+        }
         ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
@@ -101,6 +105,8 @@ pub const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LO
 /// Where its call site is, as far as known.
 pub const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
+const STACKS: [&str; 4] =
+    [CODE_STACKTRACE, LOCK_HOLDER_STACKTRACE, LOCK_HOLDER_STATE, LOCK_STACK_MISSING];
 
 fn span(extra: Value) -> Value {
     let mut span = json!({
@@ -127,6 +133,7 @@ fn acquire() -> Value {
         &HOLDER,
         &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
         &[LOCK_HANDED_OVER_BY_TID],
+        &STACKS,
     ]
     .concat();
     let links = json!({ "links": {
@@ -160,14 +167,14 @@ fn hold() -> Value {
 fn edge() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED]].concat();
+    let optional = [&CODE[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
     object(None, &required, &optional, json!({ "start_time_unix_nano": time() }))
 }
 
 /// What a thread does.
 fn doing() -> Value {
-    let required = [PROCESS_PID, THREAD_ID, LOCK_HOLDER_STATE];
-    object(None, &required, &[THREAD_NAME, LOCK_HOLDER_CALL], json!({}))
+    let required = [PROCESS_PID, THREAD_ID, THREAD_STATE];
+    object(None, &required, &[THREAD_NAME, THREAD_CALL], json!({}))
 }
 
 /// Circles have a `cycle`, all others `waits`.
@@ -216,6 +223,7 @@ fn summary() -> Value {
             "still_waiting": count(),
         }),
     );
+    lock["properties"]["grouped_locks"] = count();
     lock["properties"]["hold_max"] = number();
     lock["properties"]["holder_waits"] = count();
     let cause = |more: Value| object(None, &[], &[], more);

@@ -11,7 +11,8 @@ use crate::model::names;
 use crate::model::{
     AcquireSpan, Activity, CallSite, Doing, Edge, Finding, FindingKind, Histogram, HoldEnd,
     HoldSpan, Holder, HolderSource, LockCounts, LockDescription, LockId, LockKind, LockSummary,
-    Losses, Mode, Outcome, Precision, ProcessFact, SpanId, Summary, Thread, ThreadId,
+    Look, Losses, Missing, Mode, Outcome, Precision, ProcessFact, SpanId, Stack, StackFrame,
+    Summary, Thread, ThreadId, WaitStacks,
 };
 
 /// Keys that are lockprobe's own and no attribute names: the frame of a record, and sums.
@@ -36,6 +37,7 @@ const OWN: &[&str] = &[
     "wait_max",
     "abandoned",
     "still_waiting",
+    "grouped_locks",
     "hold_max",
     "holder_waits",
     "findings",
@@ -78,6 +80,22 @@ fn holder() -> Holder {
     Holder { id, name: "holder".into(), source: HolderSource::OwnerWord }
 }
 
+fn stacks() -> Arc<WaitStacks> {
+    let named = StackFrame {
+        function: "work".into(),
+        source: Some(("work.c".into(), 7)),
+        module: "worker".into(),
+        offset: 0x1149,
+    };
+    let unnamed = StackFrame { function: "".into(), source: None, ..named.clone() };
+    let look = |complete| {
+        let frames = vec![named.clone(), unnamed.clone()];
+        Look::Asleep(Stack { frames, complete }.into())
+    };
+    let holder = Some((holder().id, look(true)));
+    Arc::new(WaitStacks { waiter: Some(look(false)), holder })
+}
+
 fn acquire() -> AcquireSpan {
     AcquireSpan {
         id: SpanId { trace: 1, span: 2 },
@@ -95,6 +113,7 @@ fn acquire() -> AcquireSpan {
         sleeps: 2,
         queue_depth: 3,
         start_estimated: true,
+        stacks: Some(stacks()),
     }
 }
 
@@ -119,6 +138,7 @@ fn finding() -> Finding {
         estimated: false,
         holder: ThreadId { pid: 10, tid: 12 },
         holder_name: "holder".into(),
+        stacks: Some(stacks()),
     };
     Finding {
         kind: FindingKind::Deadlock,
@@ -180,6 +200,7 @@ fn summary() -> Summary {
         longest_hold: Some((2_000_000, Precision::Exact)),
         abandoned: 1,
         still_waiting: 0,
+        locks: 1,
     };
     let losses = Losses {
         dropped: vec![("kernel", "ring_full_wait", 0)],
@@ -243,6 +264,25 @@ fn a_wait_says_everything_once() {
     assert_eq!(json["trace_id"], "00000000000000000000000000000001");
     assert_eq!(json["links"][0]["span_id"], "0000000000000004");
     assert_eq!(json["links"][0][names::LOCK_LINK_TYPE], "blocked_by");
+    let stack = "work (work.c:7)\n?? (worker+0x1149)";
+    assert_eq!(json[names::CODE_STACKTRACE], format!("{stack}\n..."));
+    assert_eq!(json[names::LOCK_HOLDER_STACKTRACE], stack);
+    assert_eq!(json[names::LOCK_HOLDER_STATE], "blocked");
+}
+
+#[test]
+fn why_there_is_no_stack_is_said() {
+    let id = holder().id;
+    for (why, name) in Missing::ALL.map(|why| (why, why.name())) {
+        let looks =
+            WaitStacks { waiter: Some(Look::Missing(why)), holder: Some((id, Look::Running)) };
+        let span = AcquireSpan { stacks: Some(looks.into()), ..acquire() };
+        let json = convert(&Record::Acquire(Arc::new(span)));
+        assert_eq!(json[names::LOCK_STACK_MISSING], name);
+        assert_eq!(json[names::LOCK_HOLDER_STATE], "running");
+        assert_eq!(json.get(names::CODE_STACKTRACE), None);
+        assert_eq!(json.get(names::LOCK_HOLDER_STACKTRACE), None);
+    }
 }
 
 #[test]
@@ -253,6 +293,7 @@ fn what_is_not_known_is_left_out() {
         blocked_by: None,
         wake_delay: None,
         start_estimated: false,
+        stacks: None,
         outcome: Outcome::Abandoned,
         error: Some("timeout"),
         ..acquire()
@@ -264,6 +305,9 @@ fn what_is_not_known_is_left_out() {
         names::LOCK_HANDED_OVER_BY_TID,
         names::LOCK_WAKE_DELAY,
         names::LOCK_WAIT_START_ESTIMATED,
+        names::CODE_STACKTRACE,
+        names::LOCK_HOLDER_STATE,
+        names::LOCK_STACK_MISSING,
         "links",
     ] {
         assert_eq!(json.get(key), None, "{key}");
@@ -358,8 +402,9 @@ fn a_full_record_has_every_property_of_its_schema() {
             records.iter().any(|record| record["record"] == kind && record.get(key).is_some())
         };
         for key in part(kind)["properties"].as_object().unwrap().keys() {
-            // A wait that was given up has the one property this one cannot have.
-            assert!(written(key) || key == names::ERROR_TYPE, "{key} is never written: {record}");
+            // A wait that was given up, or has no stack, has what this one cannot have.
+            let other = [names::ERROR_TYPE, names::LOCK_STACK_MISSING].contains(&key.as_str());
+            assert!(written(key) || other, "{key} is never written: {record}");
         }
     }
 }

@@ -70,9 +70,9 @@ fn agent(agent: &Agent, snapshot: &Snapshot, session: &Session) -> Value {
         o.insert("waits".into(), waits);
     }
     if let Some(activity) = &agent.activity {
-        o.insert(LOCK_HOLDER_STATE.into(), json!(activity.doing.name()));
+        o.insert(THREAD_STATE.into(), json!(activity.doing.name()));
         if !activity.call.is_empty() {
-            o.insert(LOCK_HOLDER_CALL.into(), json!(activity.call));
+            o.insert(THREAD_CALL.into(), json!(activity.call));
         }
     }
     Value::Object(o)
@@ -92,7 +92,7 @@ pub fn schema() -> Value {
     let mut thread = object(
         None,
         &[PROCESS_PID, THREAD_ID, THREAD_NAME],
-        &[SERVICE_NAME, LOCK_HOLDER_STATE, LOCK_HOLDER_CALL],
+        &[SERVICE_NAME, THREAD_STATE, THREAD_CALL],
         json!({ "blocks": count(), "holds": { "type": "array", "items": lock } }),
     );
     thread["properties"]["waits"] = wait;

@@ -6,6 +6,7 @@ use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf};
 
 use super::load::{Programs, explain};
+use super::standing;
 use crate::source::Error;
 
 /// Program, and the tracepoint it belongs to.
@@ -25,10 +26,10 @@ fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoin
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, Error> {
+fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, Error> {
     let missing =
-        || Error::Failed("the eBPF object has no task iterator; rebuild lockprobe".into());
-    ebpf.program_mut(ITERATOR).ok_or_else(missing)?.try_into().map_err(|_| missing())
+        || Error::Failed(format!("the eBPF object has no iterator {name}; rebuild lockprobe"));
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
 /// Has the kernel verify the programs.
@@ -38,7 +39,11 @@ pub fn load(ebpf: &mut Ebpf, btf: &Btf, programs: Programs) -> Result<(), Error>
         let load = format!("load the program for {point}");
         tracepoint(ebpf, program)?.load(point, btf).map_err(|e| explain(&load, &e))?;
     }
-    iterator(ebpf)?.load("task", btf).map_err(|e| explain("load the task iterator", &e))
+    for name in [ITERATOR, standing::PROGRAM] {
+        let load = format!("load the task iterator {name}");
+        iterator(ebpf, name)?.load("task", btf).map_err(|e| explain(&load, &e))?;
+    }
+    Ok(())
 }
 
 /// Attaches every program, then notes the threads that wait already. The order matters: a thread
@@ -54,7 +59,7 @@ pub fn attach(ebpf: &mut Ebpf) -> Result<(), Error> {
 /// Notes the threads that wait now and are not noted yet.
 pub fn iterate(ebpf: &mut Ebpf) -> Result<(), Error> {
     let what = "run the task iterator";
-    let iterator = iterator(ebpf)?;
+    let iterator = iterator(ebpf, ITERATOR)?;
     let link = iterator.attach().map_err(|e| explain(what, &e))?;
     let link = iterator.take_link(link).map_err(|e| explain(what, &e))?;
     let mut file = link.into_file().map_err(|e| explain(what, &e))?;

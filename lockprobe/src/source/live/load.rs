@@ -211,6 +211,7 @@ pub fn session(options: &Options) -> Result<Session, Error> {
         wall_offset: wall.as_nanos() as i128 - i128::from(start),
         start,
         min_wait: options.min_wait,
+        stack_threshold: options.stack_threshold,
         host: host.trim().to_owned(),
         kernel: kernel_release(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

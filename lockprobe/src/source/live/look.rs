@@ -11,6 +11,7 @@ use lockprobe_ebpf::wire::{Wait, WaitRecord};
 use zerocopy::IntoBytes;
 
 use super::load::{self, Programs, monotonic};
+use super::standing::Standings;
 use super::tables::{self, ReaderTables};
 use super::verdicts::{self, Inbox, Verdicts};
 use super::{Options, Targets, attach, waits};
@@ -35,7 +36,12 @@ impl Look {
     /// Loads what a look takes.
     pub fn prepare(targets: &Targets) -> Result<Self, Error> {
         let pids = targets.find()?;
-        let options = Options { min_wait: 0, ring_bytes: RING_BYTES, targets: targets.clone() };
+        let options = Options {
+            min_wait: 0,
+            stack_threshold: None,
+            ring_bytes: RING_BYTES,
+            targets: targets.clone(),
+        };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;
         let mut tables = tables::take(&mut ebpf)?;
         for &pid in &pids {
@@ -55,6 +61,11 @@ impl Look {
     /// The way to say what call sites are; there is one.
     pub fn take_verdicts(&mut self) -> Option<Verdicts> {
         self.verdicts.take()
+    }
+
+    /// The way to ask where threads stand; there is one.
+    pub fn take_standings(&mut self) -> Option<Standings> {
+        Standings::of(&mut self.ebpf)
     }
 
     /// Looks: every thread that waits, as `WAITING` records, and when that was.

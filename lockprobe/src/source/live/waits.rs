@@ -13,14 +13,20 @@ use super::tables::{ReaderTables, Wire};
 /// Most threads announced in one look; more than any person reads, and a bound on the batch.
 const AT_MOST: usize = 4096;
 
-/// Every thread asleep on a lock for a time in this range, as `WAITING` records.
-pub fn asleep(tables: &mut ReaderTables, now: u64, ages: Range<u64>) -> Vec<WaitRecord> {
+/// Every thread asleep on a lock for a time in this range, as `WAITING` records; not those for
+/// which `known` holds, of thread and start of the wait.
+pub fn asleep(
+    tables: &mut ReaderTables,
+    now: u64,
+    ages: Range<u64>,
+    mut known: impl FnMut(u32, u64) -> bool,
+) -> Vec<WaitRecord> {
     let mut found = Vec::new();
     let mut over = Vec::new();
     for (tid, wait) in tables.waits.iter().flatten() {
         let wait = wait.0;
         let age = now.saturating_sub(wait.start_ns);
-        if wait.state != state::SLEEPING || !ages.contains(&age) {
+        if wait.state != state::SLEEPING || !ages.contains(&age) || known(tid, wait.start_ns) {
             continue;
         }
         match look(tables, tid, wait, now) {
