@@ -4,7 +4,9 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod asking;
 mod stacks;
+mod standing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,9 +14,10 @@ use std::sync::Arc;
 use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
+use crate::analyses::holder::Holders;
 use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
-use crate::backends::futex::{Futex, Want};
-use crate::backends::kernel::{self, Kernel};
+use crate::backends::futex::Futex;
+use crate::backends::kernel::Kernel;
 use crate::decode::decode;
 use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
@@ -25,6 +28,7 @@ use crate::model::{
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
+use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
 use stacks::Stacks;
 
@@ -32,6 +36,8 @@ use stacks::Stacks;
 const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
+/// How long what a thread was seen doing is remembered, nanoseconds.
+const ACTIVITY_KEPT: u64 = 10_000_000_000;
 
 /// Where facts come from beside the records.
 pub enum Aside {
@@ -50,7 +56,9 @@ pub struct Pipeline {
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
+    activities: Activities,
     deadlocks: Deadlocks,
+    holders: Holders,
     stacks: Stacks,
     health: Health,
     kernel: Losses,
@@ -85,7 +93,9 @@ impl Pipeline {
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
+            activities: Activities::default(),
             deadlocks: Deadlocks::default(),
+            holders: Holders::default(),
             health: Health::default(),
             kernel: Losses::default(),
             counts: HashMap::new(),
@@ -139,6 +149,8 @@ impl Pipeline {
         self.drain(u64::MAX, out);
         let polled = self.kernel_locks.polled();
         polled.into_iter().for_each(|(lock, pid, n)| self.count(Some(lock), pid, &n));
+        // What ended with the last process is over.
+        self.conclude(self.now, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
@@ -147,88 +159,6 @@ impl Pipeline {
             Some(recorder) => recorder.finish(),
             None => Ok(()),
         }
-    }
-
-    /// What the running system says about an observation before it is understood. Facts are
-    /// handed on one by one, since each may answer what the next would have been asked for.
-    fn look_up(&mut self, observation: &Observation, out: &mut Vec<Record>) -> std::io::Result<()> {
-        let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
-        let about = observation.thread().map(|t| t.pid);
-        let of_lock = !matches!(observation, Observation::Process(_));
-        let mut found = match observation {
-            Observation::Lock(seen) => enricher.lock(seen),
-            _ => Vec::new(),
-        };
-        if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
-            found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
-        }
-        // The call site, then who had the lock and who has it.
-        for _ in 0..3 {
-            for fact in found.drain(..) {
-                self.learn(fact, out)?;
-            }
-            let Some(want) = self.futex.wants(observation) else { break };
-            let Aside::Live(enricher, _) = &mut self.aside else { break };
-            match (want, observation) {
-                (Want::Thread { pid, ns_tid }, _) => {
-                    found.push(Fact::Thread(enricher.thread(pid, ns_tid)));
-                }
-                (Want::Site, Observation::Wait(wait) | Observation::Waiting(wait)) => {
-                    found = enricher.waiting(wait);
-                }
-                (Want::Site, _) => break,
-            }
-        }
-        found.into_iter().try_for_each(|fact| self.learn(fact, out))?;
-        // What the file is called, who had the lock and who has it.
-        for _ in 0..3 {
-            let Some(want) = self.kernel_locks.wants(observation) else { break };
-            let Aside::Live(enricher, _) = &mut self.aside else { break };
-            let fact = match want {
-                kernel::Want::Path { thread, descriptor, device, inode } => {
-                    Fact::File(enricher.file(thread, descriptor, device, inode))
-                }
-                kernel::Want::Holder(pid) => Fact::Holder(enricher.holder(pid)),
-            };
-            self.learn(fact, out)?;
-        }
-        self.look_at_stacks(observation).into_iter().try_for_each(|fact| self.learn(fact, out))
-    }
-
-    /// Takes the stacks that this observation is an occasion for.
-    fn look_at_stacks(&mut self, observation: &Observation) -> Vec<Fact> {
-        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
-        match observation {
-            Observation::Lock(seen) => self.stacks.first(seen),
-            Observation::Waiting(wait) => self.stacks.look(wait, &self.futex, enricher),
-            Observation::Wait(wait) => return self.stacks.ended(wait, enricher),
-            Observation::Tick(now) => return self.stacks.ripen(*now, enricher),
-            _ => {}
-        }
-        Vec::new()
-    }
-
-    /// Takes in a fact, tells the kernel half, and keeps it for a replay.
-    fn learn(&mut self, fact: Fact, out: &mut Vec<Record>) -> std::io::Result<()> {
-        if let Fact::Site(site) = &fact
-            && let Aside::Live(_, Some(verdicts)) = &mut self.aside
-        {
-            verdicts.tell(site.pid, site.level, site.ip, site.class);
-            if self.verdicts_given.len() >= PROCESSES_AT_MOST {
-                self.verdicts_given.clear();
-            }
-            self.verdicts_given.entry(site.pid).or_default().insert((site.level, site.ip));
-        }
-        if let Some(recorder) = &mut self.recorder {
-            let mut one = Batch::default();
-            let json = facts::to_json(&fact).to_string();
-            one.push_parts(kind::FACT, self.now, &[json.as_bytes()]);
-            for frame in one.frames() {
-                recorder.write(frame)?;
-            }
-        }
-        self.observe(Observation::Fact(fact), out);
-        Ok(())
     }
 
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
@@ -244,11 +174,9 @@ impl Pipeline {
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
-                let mut found = self.deadlocks.check(self.tracker.table(), now);
-                found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
-                self.findings += found.len() as u64;
-                out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
+                self.conclude(now, out);
             }
+            Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Process(fact)) => {
                 if self.processes.len() >= PROCESSES_AT_MOST {
                     self.processes.clear();
@@ -270,6 +198,17 @@ impl Pipeline {
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
         }
+    }
+
+    /// Looks at the state of all locks: what is found, and what is over.
+    fn conclude(&mut self, now: u64, out: &mut Vec<Record>) {
+        let table = self.tracker.table();
+        let mut found = self.deadlocks.check(table, now);
+        found.extend(self.holders.check(table, &self.activities, now));
+        found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
+        self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
+        self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
+        out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
     }
 
     /// From here on locks have the names the user gave them.

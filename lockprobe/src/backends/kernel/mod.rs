@@ -139,8 +139,7 @@ impl Kernel {
             self.ended(&earlier, out);
         }
         if wait.phase == Phase::Ran {
-            self.contended(&attempt, out);
-            self.semaphore_released(wait, out);
+            self.semaphore_released(&attempt, out);
         }
         if wait.phase == Phase::Asleep {
             self.contended(&attempt, out);
@@ -275,11 +274,13 @@ impl Kernel {
 
     /// The process that used a semaphore last, when it lets go: it had it at least since the thread
     /// slept.
-    fn semaphore_released(&mut self, wait: &KernelWait, out: &mut Vec<LockEvent>) {
+    fn semaphore_released(&mut self, attempt: &Attempt, out: &mut Vec<LockEvent>) {
+        let wait = &attempt.wait;
         let Some(waker) = wait.waker.filter(|w| Some(w.id.pid) == wait.first_holder) else {
             return;
         };
         let Some(holder) = self.let_go_by(wait) else { return };
+        self.contended(attempt, out);
         let (since, precision) = (wait.slept, Precision::LowerBound);
         let what = What::Released { holder, since, not_before: 0, precision };
         out.push(self.event(wait.woken, &wait.lock, waker, what));
