@@ -307,6 +307,9 @@ pub enum Document {
 /// `lockprobe bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
+    /// Measure the wait-for graph alone
+    #[arg(long)]
+    pub graph: bool,
     /// Synthetic records a second; 0 for as many as possible
     #[arg(long, default_value_t = 500_000)]
     pub rate: u64,
