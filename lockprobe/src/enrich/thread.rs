@@ -13,7 +13,8 @@ const TRANSLATIONS: usize = 8192;
 
 /// Reads a file of `/proc`, at most this much.
 pub fn read_bounded(path: impl AsRef<Path>, most: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // These files tell no length: with room from the start, it takes two reads.
+    let mut bytes = Vec::with_capacity(most.min(4096) as usize);
     File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
