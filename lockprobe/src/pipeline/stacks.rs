@@ -93,7 +93,7 @@ impl Stacks {
             Err(Look::Missing(Missing::RateLimited))
         } else {
             let (address, sp, ip) = (wait.address, wait.sp, wait.ip);
-            enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, |_| true)
+            enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, || true)
         };
         let mut open =
             Open { waiter, holder: None, others: Vec::new(), told: false, seen: wait.time };
@@ -219,8 +219,8 @@ fn holder_of(
     enricher: &mut Enricher,
 ) -> Option<(ThreadId, Copied)> {
     let (pid, address) = (wait.thread.id.pid, wait.address);
-    let copied = enricher.sample(holder.id, Wanted::Any, |enricher| {
-        let words = enricher.lock_words(pid, address);
+    let copied = enricher.sample(holder.id, Wanted::Any, || {
+        let words = Enricher::lock_words(pid, address);
         let now = futex.named_holder(&WaitSeen { words, ..wait.clone() });
         now.is_some_and(|now| now.id == holder.id)
     });
@@ -230,7 +230,7 @@ fn holder_of(
 
 fn others(waiter: ThreadId, enricher: &mut Enricher) -> Vec<(ThreadId, Copied)> {
     let siblings = enricher.siblings(waiter, CROWD_AT_MOST).into_iter();
-    let copied = siblings.map(|id| (id, enricher.sample(id, Wanted::OneOfMany, |_| true)));
+    let copied = siblings.map(|id| (id, enricher.sample(id, Wanted::OneOfMany, || true)));
     copied.filter(|(_, copied)| !matches!(copied, Err(Look::Missing(_)))).collect()
 }
 
