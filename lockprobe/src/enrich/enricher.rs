@@ -61,6 +61,8 @@ impl Enricher {
         same: impl FnOnce() -> bool,
     ) -> Result<Sample, Look> {
         let Self { sampler, atlas, pythons, .. } = self;
+        // By the time the copy is looked at, the process may be gone.
+        atlas.maps(id.pid);
         sampler.take(id, wanted, || (same(), pythons.frames(atlas, id)))
     }
 

@@ -23,7 +23,7 @@ const FIRST_AT_MOST: usize = 1024;
 const A_SECOND: u32 = 100;
 const A_SECOND_AND_LOCK: u32 = 10;
 /// Of these, the ones for which all other threads are copied; and most threads for that.
-const CROWDS_A_SECOND: u32 = 10;
+const CROWDS_A_SECOND: u32 = 25;
 const CROWD_AT_MOST: usize = 16;
 /// A wait not told of for so long is over; one that goes on is told of every second.
 const OVER_AFTER: u64 = 3_000_000_000;
