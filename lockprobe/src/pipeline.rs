@@ -5,6 +5,7 @@
 //! replay from the recording.
 
 mod stacks;
+mod standing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
+use crate::analyses::holder::{self, Holders};
 use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
 use crate::backends::futex::{Futex, Want};
 use crate::decode::decode;
@@ -24,6 +26,7 @@ use crate::model::{
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
+use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
 use stacks::Stacks;
 
@@ -31,6 +34,8 @@ use stacks::Stacks;
 const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
+/// How long what a thread was seen doing is remembered, nanoseconds.
+const ACTIVITY_KEPT: u64 = 10_000_000_000;
 
 /// Where facts come from beside the records.
 pub enum Aside {
@@ -48,7 +53,9 @@ pub struct Pipeline {
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
+    activities: Activities,
     deadlocks: Deadlocks,
+    holders: Holders,
     stacks: Stacks,
     health: Health,
     kernel: Losses,
@@ -82,7 +89,9 @@ impl Pipeline {
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
+            activities: Activities::default(),
             deadlocks: Deadlocks::default(),
+            holders: Holders::default(),
             health: Health::default(),
             kernel: Losses::default(),
             counts: HashMap::new(),
@@ -133,6 +142,8 @@ impl Pipeline {
         self.futex.finish(&mut events);
         self.push(events);
         self.drain(u64::MAX, out);
+        // What ended with the last process is over.
+        self.conclude(self.now, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
@@ -151,6 +162,10 @@ impl Pipeline {
         let of_lock = !matches!(observation, Observation::Process(_));
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
+            Observation::Tick(now) => {
+                let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+                holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
+            }
             _ => Vec::new(),
         };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
@@ -225,11 +240,9 @@ impl Pipeline {
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
-                let mut found = self.deadlocks.check(self.tracker.table(), now);
-                found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
-                self.findings += found.len() as u64;
-                out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
+                self.conclude(now, out);
             }
+            Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Process(fact)) => {
                 if self.processes.len() >= PROCESSES_AT_MOST {
                     self.processes.clear();
@@ -246,6 +259,17 @@ impl Pipeline {
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
         }
+    }
+
+    /// Looks at the state of all locks: what is found, and what is over.
+    fn conclude(&mut self, now: u64, out: &mut Vec<Record>) {
+        let table = self.tracker.table();
+        let mut found = self.deadlocks.check(table, now);
+        found.extend(self.holders.check(table, &self.activities, now));
+        found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
+        self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
+        self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
+        out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
     }
 
     /// From here on locks have the names the user gave them.

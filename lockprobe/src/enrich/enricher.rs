@@ -4,10 +4,10 @@ use super::atlas::{Atlas, Frame};
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{meaning, memory, process, source, thread};
+use super::{activity, meaning, memory, process, source, thread};
 use crate::model::{
-    Fact, LockFact, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact, ThreadFact,
-    ThreadId, WaitSeen,
+    Activity, Fact, LockFact, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact,
+    ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -17,6 +17,7 @@ const STACK: usize = 1024;
 pub struct Enricher {
     atlas: Atlas,
     translator: thread::Translator,
+    freezers: activity::Freezers,
     sampler: Sampler,
     pythons: Pythons,
 }
@@ -43,6 +44,7 @@ impl Enricher {
         Self {
             atlas: Atlas::new(),
             translator: thread::Translator::new(),
+            freezers: activity::Freezers::find(),
             sampler: Sampler::new(None),
             pythons: Pythons::new(),
         }
@@ -177,6 +179,11 @@ impl Enricher {
         self.translator.thread(pid, ns_tid)
     }
 
+    /// What a thread does now.
+    pub fn activity(&self, id: ThreadId) -> Activity {
+        activity::look(id, &self.freezers, monotonic)
+    }
+
     /// Name of a thread, if it is there.
     pub fn thread_name(&mut self, id: ThreadId) -> Option<String> {
         thread::name(id)
@@ -207,4 +214,10 @@ impl Enricher {
         self.translator.forget(pid);
         self.pythons.forget(pid);
     }
+}
+
+/// CLOCK_MONOTONIC now, the clock of all records.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
