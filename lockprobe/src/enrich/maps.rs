@@ -86,6 +86,11 @@ impl Maps {
         self.entries[..self.entries.partition_point(|m| m.start <= address)].last()
     }
 
+    /// Names of the files with code.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|m| m.code).map(Mapping::file_name)
+    }
+
     /// The executable mapping of a file that lies nearest to an address.
     pub fn code_near(&self, key: Key, address: u64) -> Option<&Mapping> {
         let code = self.entries.iter().filter(|m| m.key == key && m.code);

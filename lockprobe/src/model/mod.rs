@@ -20,7 +20,7 @@ pub use event::{LockEvent, What};
 pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
 pub use finding::{Deadlock, Edge, Finding};
 pub use histogram::Histogram;
-pub use lock::{LockDescription, LockId, LockKind, Mode};
+pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };

@@ -33,7 +33,8 @@ fn property(key: &str) -> Value {
         | LOCK_HANDED_OVER_BY_TID
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
         LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
-        LOCK_MODE => json!({ "enum": ["exclusive", "unknown"] }),
+        LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
+        LOCK_SCOPE => json!({ "enum": ["process"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
@@ -90,7 +91,8 @@ fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Valu
 }
 
 const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
-const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
+/// What is said of some locks only.
+const SOME: [&str; 4] = [LOCK_SCOPE, CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
 
 fn span(extra: Value) -> Value {
@@ -114,7 +116,7 @@ fn acquire() -> Value {
     ]
     .concat();
     let optional = [
-        &CODE[..],
+        &SOME[..],
         &HOLDER,
         &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
         &[LOCK_HANDED_OVER_BY_TID],
@@ -143,14 +145,14 @@ fn hold() -> Value {
         &[LOCK_HOLD_END, LOCK_HOLDER_SOURCE, LOCK_WAITERS],
     ]
     .concat();
-    let optional = [&CODE[..], &[SERVICE_NAME]].concat();
+    let optional = [&SOME[..], &[SERVICE_NAME]].concat();
     object(Some("hold"), &required, &optional, span(json!({})))
 }
 
 fn finding() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME]].concat();
+    let optional = [&SOME[..], &[LOCK_HOLDER_NAME]].concat();
     let edge = object(None, &required, &optional, json!({ "start_time_unix_nano": time() }));
     let more = json!({
         "start_time_unix_nano": time(),
@@ -174,7 +176,7 @@ fn process() -> Value {
 
 fn summary() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
-    let optional = [&CODE[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
+    let optional = [&SOME[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
     let mut lock = object(
         None,
         &required,
