@@ -219,7 +219,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__record)
-            opts="-p -o -h --pid --exe --min-wait --duration --ring-size --output --help"
+            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --duration --ring-size --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -238,6 +238,10 @@ _lockprobe() {
                     return 0
                     ;;
                 --min-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stack-threshold)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -265,14 +269,14 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__replay)
-            opts="-h --format --output --otlp --lock-name --group-by --help"
+            opts="-h --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --format)
-                    COMPREPLY=($(compgen -W "table jsonl" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table jsonl folded" -- "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -299,7 +303,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --duration --ring-size --format --output --otlp --lock-name --group-by --help"
+            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --duration --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -321,6 +325,10 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --stack-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --duration)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -330,7 +338,7 @@ _lockprobe() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "table jsonl" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "table jsonl folded" -- "${cur}"))
                     return 0
                     ;;
                 --output)

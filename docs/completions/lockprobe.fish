@@ -38,32 +38,40 @@ complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "exec-when-told"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
-jsonl\t'One JSON object a line'"
+jsonl\t'One JSON object a line'
+folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-stacks -d 'Take no stacks'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
-jsonl\t'One JSON object a line'"
+jsonl\t'One JSON object a line'
+folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -l format -d 'How to show the result' -r -f -a "table\t'Lines for people'
 json\t'One JSON object'"

@@ -4,12 +4,16 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod stacks;
+mod standing;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
+use crate::analyses::holder::{self, Holders};
 use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
 use crate::backends::futex::{Futex, Want};
 use crate::decode::decode;
@@ -22,12 +26,16 @@ use crate::model::{
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
+use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
+use stacks::Stacks;
 
 /// Most locks with counts of their own; those of more are summed up together.
 const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
+/// How long what a thread was seen doing is remembered, nanoseconds.
+const ACTIVITY_KEPT: u64 = 10_000_000_000;
 
 /// Where facts come from beside the records.
 pub enum Aside {
@@ -45,7 +53,10 @@ pub struct Pipeline {
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
+    activities: Activities,
     deadlocks: Deadlocks,
+    holders: Holders,
+    stacks: Stacks,
     health: Health,
     kernel: Losses,
     counts: HashMap<LockId, Counted>,
@@ -71,13 +82,16 @@ impl Pipeline {
     pub fn new(session: Session, aside: Aside, recorder: Option<Writer>) -> Self {
         Self {
             now: session.start,
+            stacks: Stacks::new(session.stack_threshold),
             session,
             aside,
             futex: Futex::default(),
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
+            activities: Activities::default(),
             deadlocks: Deadlocks::default(),
+            holders: Holders::default(),
             health: Health::default(),
             kernel: Losses::default(),
             counts: HashMap::new(),
@@ -128,6 +142,8 @@ impl Pipeline {
         self.futex.finish(&mut events);
         self.push(events);
         self.drain(u64::MAX, out);
+        // What ended with the last process is over.
+        self.conclude(self.now, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
@@ -146,6 +162,10 @@ impl Pipeline {
         let of_lock = !matches!(observation, Observation::Process(_));
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
+            Observation::Tick(now) => {
+                let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+                holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
+            }
             _ => Vec::new(),
         };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
@@ -168,7 +188,21 @@ impl Pipeline {
                 (Want::Site, _) => break,
             }
         }
-        found.into_iter().try_for_each(|fact| self.learn(fact, out))
+        found.into_iter().try_for_each(|fact| self.learn(fact, out))?;
+        self.look_at_stacks(observation).into_iter().try_for_each(|fact| self.learn(fact, out))
+    }
+
+    /// Takes the stacks that this observation is an occasion for.
+    fn look_at_stacks(&mut self, observation: &Observation) -> Vec<Fact> {
+        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
+        match observation {
+            Observation::Lock(seen) => self.stacks.first(seen),
+            Observation::Waiting(wait) => self.stacks.look(wait, &self.futex, enricher),
+            Observation::Wait(wait) => return self.stacks.ended(wait, enricher),
+            Observation::Tick(now) => return self.stacks.ripen(*now, enricher),
+            _ => {}
+        }
+        Vec::new()
     }
 
     /// Takes in a fact, tells the kernel half, and keeps it for a replay.
@@ -206,10 +240,9 @@ impl Pipeline {
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
-                let found = self.deadlocks.check(self.tracker.table(), now);
-                self.findings += found.len() as u64;
-                out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
+                self.conclude(now, out);
             }
+            Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Process(fact)) => {
                 if self.processes.len() >= PROCESSES_AT_MOST {
                     self.processes.clear();
@@ -218,6 +251,7 @@ impl Pipeline {
                 self.processes.insert(fact.pid, fact.clone());
                 out.push(Record::Process(fact));
             }
+            Observation::Fact(Fact::Stack(fact)) => self.stacks.learn(&fact),
             Observation::Process(seen) => self.process(seen.thread.id.pid, seen.event),
             Observation::Counts { pid, address, site, counts } => {
                 self.count(pid, address, site, counts);
@@ -225,6 +259,17 @@ impl Pipeline {
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
         }
+    }
+
+    /// Looks at the state of all locks: what is found, and what is over.
+    fn conclude(&mut self, now: u64, out: &mut Vec<Record>) {
+        let table = self.tracker.table();
+        let mut found = self.deadlocks.check(table, now);
+        found.extend(self.holders.check(table, &self.activities, now));
+        found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
+        self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
+        self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
+        out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
     }
 
     /// From here on locks have the names the user gave them.
@@ -262,7 +307,8 @@ impl Pipeline {
 
     fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
         match span {
-            Span::Acquire(acquire) => {
+            Span::Acquire(mut acquire) => {
+                self.stacks.attach(&mut acquire);
                 self.usage.acquire(&acquire);
                 out.push(Record::Acquire(Arc::new(acquire)));
             }
@@ -347,6 +393,7 @@ impl Pipeline {
             ("counted_elsewhere", self.uncounted.waits),
             ("told_late", self.order.late()),
         ]);
+        losses.skipped.extend(self.stacks.missing());
         losses
     }
 }

@@ -5,4 +5,5 @@
 mod process;
 mod sched;
 mod snapshot;
+mod standing;
 mod synthetic;

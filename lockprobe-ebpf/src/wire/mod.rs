@@ -5,12 +5,14 @@
 mod counter;
 mod lock;
 mod process;
+mod standing;
 mod wait;
 
 pub use counter::{Counter, dropped};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
 pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
 pub use process::{ProcessRecord, process_event};
+pub use standing::Standing;
 pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

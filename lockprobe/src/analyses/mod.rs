@@ -4,4 +4,6 @@
 //! a clock.
 
 pub mod deadlock;
+pub mod holder;
+pub mod snapshot;
 pub mod usage;

@@ -14,11 +14,16 @@ use crate::source::live::{Live, Options, Synthetic, Targets};
 
 /// Runs it, and prints what was made, delivered and dropped as one JSON object.
 pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
-    let options =
-        Options { min_wait: 0, ring_bytes: args.ring_size, targets: Targets::everything() };
+    let options = Options {
+        min_wait: 0,
+        stack_threshold: None,
+        ring_bytes: args.ring_size,
+        targets: Targets::everything(),
+    };
     let mut live = Live::start_synthetic(&options)?;
     let outputs = match &args.output {
         Some(path) => Opened::new(&OutputArgs {
+            stacks: false,
             format: Format::Jsonl,
             output: Some(path.clone()),
             otlp: None,

@@ -35,6 +35,12 @@ pub enum Command {
     /// Show a recording as `trace` would have shown it
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Show who waits for which lock of whom, now
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(SnapshotArgs),
+    /// Find threads that wait for each other and never go on, also those that began before
+    #[command(after_help = DEADLOCKS_EXAMPLES)]
+    Deadlocks(DeadlocksArgs),
     /// Say whether this machine can be observed, and what is missing
     Doctor(DoctorArgs),
     /// Run built-in workloads and show what lockprobe reports beside the truth
@@ -68,6 +74,8 @@ Examples:
   lockprobe trace --exe 'python3*'             every Python, also those started later
   lockprobe trace --min-wait 100us -- ./server --port 8080
   lockprobe trace -p 1234 --format jsonl --output waits.jsonl
+  lockprobe trace -p 1234 --stacks             with the stacks of waiters and holders
+  lockprobe trace -p 1234 --format folded --output waits.folded
   lockprobe trace -p 1234 --group-by call-site --lock-name 'worker.c:42 *=batch lock'
   lockprobe trace --otlp http://127.0.0.1:4317";
 const RECORD_EXAMPLES: &str = "\
@@ -78,6 +86,19 @@ const REPLAY_EXAMPLES: &str = "\
 Examples:
   lockprobe replay stall.lprec
   lockprobe replay stall.lprec --format jsonl | jq 'select(.record == \"finding\")'";
+const SNAPSHOT_EXAMPLES: &str = "\
+Examples:
+  lockprobe snapshot                         the whole host
+  lockprobe snapshot -p 1234 --format json | jq .roots
+  lockprobe snapshot --format dot | dot -Tsvg > locks.svg
+A lock shows when somebody waits for it; what is held and not waited for leaves no trace.";
+const DEADLOCKS_EXAMPLES: &str = "\
+Examples:
+  lockprobe deadlocks                        the whole host, at once
+  lockprobe deadlocks -p 1234 && echo fine
+  lockprobe deadlocks --watch                until Ctrl-C
+The exit status is 3 when there are threads that can never go on: deadlocks, threads that wait for
+themselves, and locks whose owner is gone. Every one is confirmed by a second look.";
 const DEMO_EXAMPLES: &str = "\
 Examples:
   lockprobe demo                 all scenarios
@@ -99,6 +120,19 @@ pub struct TargetArgs {
     pub command: Vec<OsString>,
 }
 
+/// Whom to look at.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Target (default: the whole host)")]
+pub struct LookArgs {
+    /// Look at this process; may be given several times
+    #[arg(short, long = "pid", value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Look at processes whose executable matches; a pattern with a slash is matched against the
+    /// whole path; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub exe: Vec<String>,
+}
+
 /// How long, how fine.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Capture")]
@@ -106,6 +140,12 @@ pub struct CaptureArgs {
     /// Show waits from this length on; shorter ones are counted all the same
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = args::duration)]
     pub min_wait: Duration,
+    /// Take the stacks of waits from this length on
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = args::duration)]
+    pub stack_threshold: Duration,
+    /// Take no stacks
+    #[arg(long, conflicts_with = "stack_threshold")]
+    pub no_stacks: bool,
     /// End after this time
     #[arg(long, value_name = "TIME", value_parser = args::duration)]
     pub duration: Option<Duration>,
@@ -121,6 +161,9 @@ pub struct OutputArgs {
     /// How to show records
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Show stacks below the waits in the table; the other formats always have them
+    #[arg(long)]
+    pub stacks: bool,
     /// Write to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -170,6 +213,8 @@ pub enum Format {
     Table,
     /// One JSON object a line
     Jsonl,
+    /// Stacks and how long was waited there, for flame graph tools
+    Folded,
 }
 
 /// `lockprobe trace`.
@@ -209,6 +254,57 @@ pub struct ReplayArgs {
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `lockprobe snapshot`.
+#[derive(Clone, Debug, Args)]
+pub struct SnapshotArgs {
+    /// Whom.
+    #[command(flatten)]
+    pub target: LookArgs,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = SnapshotFormat::Table)]
+    pub format: SnapshotFormat,
+    /// Write to a file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Formats of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotFormat {
+    /// Lines for people
+    Table,
+    /// One JSON object
+    Json,
+    /// A graph for graphviz
+    Dot,
+}
+
+/// `lockprobe deadlocks`.
+#[derive(Clone, Debug, Args)]
+pub struct DeadlocksArgs {
+    /// Whom.
+    #[command(flatten)]
+    pub target: LookArgs,
+    /// Keep looking until Ctrl-C; tell each deadlock once, and its end
+    #[arg(long)]
+    pub watch: bool,
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = DeadlocksFormat::Table)]
+    pub format: DeadlocksFormat,
+    /// Write to a file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Formats of deadlocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeadlocksFormat {
+    /// Lines for people
+    Table,
+    /// One JSON object a line: findings as `trace` has them, then what was looked at
+    Json,
 }
 
 /// `lockprobe doctor`.
@@ -280,6 +376,8 @@ pub enum Document {
     },
     /// The JSON Schema of the records
     Schema,
+    /// The JSON Schema of a snapshot
+    SnapshotSchema,
 }
 
 /// `lockprobe bench`.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::command::{CaptureArgs, TargetArgs, TraceArgs};
 use super::run::{Ended, Opened, drive};
+use crate::enrich::{Enricher, Standings};
 use crate::model::Session;
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
@@ -69,13 +70,19 @@ pub fn observe(
         targets = targets.with_command();
     }
     let min_wait = u64::try_from(capture.min_wait.as_nanos()).unwrap_or(u64::MAX);
-    let options = Options { min_wait, ring_bytes: capture.ring_size, targets };
+    let stack_threshold = (!capture.no_stacks)
+        .then(|| u64::try_from(capture.stack_threshold.as_nanos()).unwrap_or(u64::MAX));
+    let options = Options { min_wait, stack_threshold, ring_bytes: capture.ring_size, targets };
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     let recorder = recorder(live.session())?;
     let (names, group_by) = outputs.take_naming();
     let outlets = outputs.start(live.session(), Pressure::Drop)?;
-    let aside = Aside::Live(Box::default(), live.take_verdicts());
+    let standings = live.take_standings();
+    let standings =
+        standings.map(|standings| -> Standings { Box::new(move |id| standings.of_thread(id)) });
+    let enricher = Enricher::new().with_standings(standings);
+    let aside = Aside::Live(Box::new(enricher), live.take_verdicts());
     let pipeline = Pipeline::new(live.session().clone(), aside, recorder).naming(names, group_by);
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();

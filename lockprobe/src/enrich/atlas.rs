@@ -57,7 +57,7 @@ impl Atlas {
         self.checked.retain(|(of, _)| *of != pid);
     }
 
-    fn maps(&mut self, pid: u32) -> &Maps {
+    pub(super) fn maps(&mut self, pid: u32) -> &Maps {
         if self.processes.get(&pid).is_none() {
             self.processes.insert(pid, Maps::of(pid));
         }
@@ -79,7 +79,7 @@ impl Atlas {
         self.maps(pid).find(address).cloned()
     }
 
-    fn binary(&mut self, source: &Source<'_>) -> Option<&mut Binary> {
+    pub(super) fn binary(&mut self, source: &Source<'_>) -> Option<&mut Binary> {
         let key = source.mapping.key;
         let seen = (source.pid, key);
         if self.checked.get(&seen).is_none() {
@@ -100,7 +100,7 @@ impl Atlas {
         self.binaries.get(&key)?.as_mut()
     }
 
-    fn frame(&mut self, pid: u32, pc: u64, slot: u64, first: bool) -> Option<Frame> {
+    pub(super) fn frame(&mut self, pid: u32, pc: u64, slot: u64, first: bool) -> Option<Frame> {
         // A return address may be the first byte of the next function.
         let inside = if first { pc } else { pc.checked_sub(1)? };
         let mapping = self.find(pid, inside)?;
@@ -156,7 +156,7 @@ impl Atlas {
 
     /// A run time with locks of its own is part of the process.
     pub fn has_runtime(&mut self, pid: u32) -> bool {
-        self.maps(pid).files().any(names::has_runtime)
+        self.maps(pid).code().any(|m| names::has_runtime(m.file_name()))
     }
 
     /// Where the deciding return address lies for this sleeping instruction: as chosen before, else

@@ -8,14 +8,14 @@ use super::maps::Mapping;
 use super::meaning::Role;
 use super::names;
 use super::unwind::Step;
-use crate::model::CallSite;
+use crate::model::{CallSite, StackFrame};
 use std::cell::OnceCell;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// Places of one binary remembered.
-const PLACES: usize = 256;
+const PLACES: usize = 512;
 
 /// A file as a process has it mapped, opened when something has to be read.
 pub struct Source<'a> {
@@ -47,6 +47,10 @@ pub struct Place {
     pub role: Role,
     /// How to leave it.
     pub step: Option<Step>,
+    /// The unwind tables know the place.
+    pub covered: bool,
+    /// Nobody called it: the stack ends here.
+    pub bottom: bool,
 }
 
 /// A binary.
@@ -58,6 +62,8 @@ pub struct Binary {
     aliases: Aliases,
     places: Cache<u64, Place>,
     insides: Cache<u64, Role>,
+    /// Functions at a place, those put into one another first, by address as linked.
+    pub told: Cache<u64, Arc<[StackFrame]>>,
     /// Call sites in it, by address as linked.
     pub sites: Cache<u64, CallSite>,
     /// Place of the deciding return address, by address as linked of the sleeping instruction.
@@ -80,6 +86,7 @@ impl Binary {
             elf,
             places: Cache::new(PLACES),
             insides: Cache::new(PLACES),
+            told: Cache::new(PLACES),
             sites: Cache::new(PLACES),
             anchors: Cache::new(64),
         })
@@ -102,7 +109,13 @@ impl Binary {
             Some((symbol, role)) => (Some(Arc::from(symbol.name.as_str())), role),
             None => (None, bounds.map_or(Role::Nameless, |b| self.aliases.role(b.start))),
         };
-        let place = Place { symbol, role, step: bounds.and_then(|b| b.step) };
+        let place = Place {
+            symbol,
+            role,
+            step: bounds.and_then(|b| b.step),
+            covered: bounds.is_some(),
+            bottom: bounds.is_some_and(|b| b.bottom),
+        };
         Some(self.places.insert(address, place).clone())
     }
 

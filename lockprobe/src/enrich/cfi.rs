@@ -23,6 +23,8 @@ pub struct Bounds {
     pub end: u64,
     /// How to leave it from there; `None` when it cannot be said in a few words.
     pub step: Option<Step>,
+    /// Nobody called it: the stack ends here.
+    pub bottom: bool,
 }
 
 /// What the unwind tables say of an address as linked.
@@ -111,13 +113,18 @@ fn evaluate(bytes: &[u8], base: u64, fde: Option<usize>, address: u64) -> Option
     if !fde.contains(address) {
         return None;
     }
-    let bounds = Bounds { start: fde.initial_address(), end: fde.end_address(), step: None };
+    let (start, end) = (fde.initial_address(), fde.end_address());
+    let bounds = Bounds { start, end, step: None, bottom: false };
     if fde.is_signal_trampoline() {
         return Some(bounds);
     }
     let mut context = gimli::UnwindContext::new();
     let row = fde.unwind_info_for_address(&section, &bases, &mut context, address).ok();
-    Some(Bounds { step: row.and_then(step_of), ..bounds })
+    let undefined = |row: &&gimli::UnwindTableRow<usize>| {
+        matches!(row.register(RETURN), Some(RegisterRule::Undefined))
+    };
+    let bottom = row.as_ref().is_some_and(undefined);
+    Some(Bounds { step: row.and_then(step_of), bottom, ..bounds })
 }
 
 fn step_of(row: &gimli::UnwindTableRow<usize>) -> Option<Step> {

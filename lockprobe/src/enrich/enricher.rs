@@ -2,11 +2,12 @@
 
 use super::atlas::{Atlas, Frame};
 use super::meaning::Role;
+use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{meaning, memory, names, process, source, thread};
+use super::{activity, meaning, memory, names, process, source, thread};
 use crate::model::{
-    Fact, LockFact, LockKind, LockSeen, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId,
-    WaitSeen,
+    Activity, Fact, LockFact, LockKind, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact,
+    ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -16,6 +17,8 @@ const STACK: usize = 1024;
 pub struct Enricher {
     atlas: Atlas,
     translator: thread::Translator,
+    freezers: activity::Freezers,
+    sampler: Sampler,
 }
 
 impl Default for Enricher {
@@ -38,7 +41,47 @@ struct Asleep<'a> {
 impl Enricher {
     /// Knows nothing yet.
     pub fn new() -> Self {
-        Self { atlas: Atlas::new(), translator: thread::Translator::new() }
+        Self {
+            atlas: Atlas::new(),
+            translator: thread::Translator::new(),
+            freezers: activity::Freezers::find(),
+            sampler: Sampler::new(None),
+        }
+    }
+
+    /// Asks here where threads stand: only the kernel half knows their frame pointers.
+    pub fn with_standings(self, standings: Option<Standings>) -> Self {
+        Self { sampler: Sampler::new(standings), ..self }
+    }
+
+    /// Copies the stack of a thread that stands still; `same` is asked while it does.
+    pub fn sample(
+        &mut self,
+        id: ThreadId,
+        wanted: Wanted,
+        same: impl FnOnce(&Self) -> bool,
+    ) -> Result<Sample, Look> {
+        self.sampler.take(id, wanted, || same(self))
+    }
+
+    /// The part of a stack that was copied when a lock was first contended.
+    pub fn first_sample(seen: &LockSeen) -> Sample {
+        let at = Registers { pc: seen.ip, sp: seen.sp, fp: Some(seen.bp) };
+        Sample { id: seen.thread.id, at, start: seen.sp, bytes: seen.stack.clone() }
+    }
+
+    /// A copied stack as functions; `None` when nothing in it makes sense.
+    pub fn stack(&mut self, sample: &Sample) -> Look {
+        let stack = self.atlas.stack(sample);
+        match stack.frames.is_empty() {
+            true => Look::Missing(Missing::Unreadable),
+            false => Look::Asleep(stack.into()),
+        }
+    }
+
+    /// Other threads of a process, if they are no more than this.
+    pub fn siblings(&self, id: ThreadId, most: usize) -> Vec<ThreadId> {
+        thread::siblings(id, most)
     }
 
     /// What a first contention says: the call site's class, and the lock's name unless the wait is
@@ -190,6 +233,11 @@ impl Enricher {
         self.translator.thread(pid, ns_tid)
     }
 
+    /// What a thread does now.
+    pub fn activity(&self, id: ThreadId) -> Activity {
+        activity::look(id, &self.freezers, monotonic)
+    }
+
     /// Name of a thread, if it is there.
     pub fn thread_name(&mut self, id: ThreadId) -> Option<String> {
         thread::name(id)
@@ -219,4 +267,10 @@ impl Enricher {
         self.atlas.forget(pid);
         self.translator.forget(pid);
     }
+}
+
+/// CLOCK_MONOTONIC now, the clock of all records.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

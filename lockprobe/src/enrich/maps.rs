@@ -61,6 +61,8 @@ fn open_regular(path: &str, inode: u64) -> Option<File> {
 #[derive(Debug)]
 pub struct Maps {
     entries: Vec<Mapping>,
+    /// Executable memory without a file: code a program made itself. First and behind last.
+    generated: Vec<(u64, u64)>,
     /// When they were read.
     pub read: Instant,
 }
@@ -73,7 +75,8 @@ impl Maps {
             // What was read before an error is still true.
             let _ = file.take(LONGEST).read_to_end(&mut text);
         }
-        Self { entries: parse(&String::from_utf8_lossy(&text)), read: Instant::now() }
+        let text = String::from_utf8_lossy(&text);
+        Self { entries: parse(&text), generated: generated(&text), read: Instant::now() }
     }
 
     /// The mapping an address lies in.
@@ -86,9 +89,15 @@ impl Maps {
         self.entries[..self.entries.partition_point(|m| m.start <= address)].last()
     }
 
-    /// Names of the files with code.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().filter(|m| m.code).map(Mapping::file_name)
+    /// The address lies in code the program made itself.
+    pub fn is_generated(&self, address: u64) -> bool {
+        let at = self.generated.partition_point(|&(start, _)| start <= address);
+        self.generated[..at].last().is_some_and(|&(_, end)| address < end)
+    }
+
+    /// Code mapped from files, for those who look for a certain one.
+    pub fn code(&self) -> impl Iterator<Item = &Mapping> {
+        self.entries.iter().filter(|m| m.code)
     }
 
     /// The executable mapping of a file that lies nearest to an address.
@@ -111,6 +120,22 @@ fn parse(text: &str) -> Vec<Mapping> {
         entries.push(mapping);
     }
     entries
+}
+
+/// Executable memory without a file and without a name, by address.
+fn generated(text: &str) -> Vec<(u64, u64)> {
+    let range = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let (range, flags) = (fields.next()?, fields.next()?);
+        let inode = fields.nth(2)?;
+        // What has a name in brackets is the kernel's or the heap.
+        let anonymous = inode == "0" && fields.next().is_none_or(|name| !name.starts_with("[v"));
+        let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+        let (start, end) = range.split_once('-')?;
+        let code = flags.as_bytes().get(2) == Some(&b'x');
+        (anonymous && code).then_some((hex(start)?, hex(end)?))
+    };
+    text.lines().filter_map(range).collect()
 }
 
 fn parse_line(line: &str) -> Option<Mapping> {
@@ -146,6 +171,7 @@ mod tests {
 55d0b000-55d0d000 r-xp 00001000 08:01 42                         /opt/my program (deleted)
 55d0f000-55d10000 rw-p 00004000 08:01 42                         /opt/my program (deleted)
 55d10000-55d12000 rw-p 00000000 00:00 0
+6f000000-6f002000 r-xp 00000000 00:00 0
 7f000000-7f001000 rw-s 00002000 00:1a 7                          /dev/shm/ring
 ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0          [vsyscall]
 nonsense
@@ -153,7 +179,8 @@ nonsense
 
     #[test]
     fn lines_become_mappings() {
-        let maps = Maps { entries: parse(TEXT), read: Instant::now() };
+        let (entries, generated) = (parse(TEXT), generated(TEXT));
+        let maps = Maps { entries, generated, read: Instant::now() };
         assert_eq!(maps.entries.len(), 4);
         let code = maps.find(0x55d0_b010).unwrap();
         assert_eq!(
@@ -168,5 +195,9 @@ nonsense
         let ring = maps.find(0x7f00_0008).unwrap();
         assert_eq!((ring.shared, ring.key.1, ring.offset), (true, 7, 0x2000));
         assert!(maps.find(0).is_none());
+        assert!(maps.is_generated(0x6f00_1fff) && !maps.is_generated(0x6f00_2000));
+        assert!(!maps.is_generated(0x55d0_b010), "from a file");
+        assert!(!maps.is_generated(0xffff_ffff_ff60_0000), "the kernel's");
+        assert_eq!(maps.code().count(), 1);
     }
 }

@@ -15,6 +15,8 @@
 //! | `meaning` | the rules: from the functions of a stack to a verdict (pure) |
 //! | `names` | what a function's name says (pure) |
 //! | `atlas` | a stack as a list of functions, an address as a name |
+//! | `sample` | a stack copied from a thread that stands still |
+//! | `walk` | such a copy as functions with lines |
 //! | `unwind` | one frame further up (pure) |
 //! | `given` | names the user gives by pattern (pure) |
 //! | `maps` | where a process has mapped which file |
@@ -22,13 +24,16 @@
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
+//! | `activity`, `calls` | what a thread does, names of system calls |
 //! | `memory` | memory of other processes (the only `unsafe`) |
 //! | `cache` | a map that forgets |
 
+mod activity;
 mod aliases;
 mod atlas;
 mod binary;
 mod cache;
+mod calls;
 mod cfi;
 
 mod elf;
@@ -39,12 +44,15 @@ mod meaning;
 mod memory;
 mod names;
 mod process;
+mod sample;
 mod source;
 mod thread;
 mod unwind;
+mod walk;
 
 pub use enricher::Enricher;
 pub use given::{GivenName, GivenNames};
+pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]
 mod tests;

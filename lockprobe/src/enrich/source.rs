@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const LARGEST: u64 = 256 << 20;
 /// The symbolizer keeps every file it has seen mapped: after so many look-ups it is replaced.
 const USES: u32 = 32;
+/// Functions put into one another that are told one by one.
+const MOST_INLINED: usize = 16;
 /// Unused for so long, it is dropped.
 const REST: Duration = Duration::from_secs(2);
 
@@ -51,6 +53,22 @@ pub struct Line {
 /// functions of a library into the program's own function, it is the line that called them.
 pub fn line(source: &Source<'_>, address: u64, function: &str) -> Option<Line> {
     with(source, |path| symbolize(path, address, |found| innermost(found, function)))
+}
+
+/// The functions at an address as linked, the innermost first: those the compiler put into one
+/// another, then the one that has the code. Empty when nothing is known but the symbol.
+pub fn lines(source: &Source<'_>, address: u64) -> Vec<Line> {
+    with(source, |path| symbolize(path, address, |found| Some(all(found)))).unwrap_or_default()
+}
+
+fn all(found: &Sym<'_>) -> Vec<Line> {
+    let line = |name: &str, code: Option<&CodeInfo<'_>>| Line {
+        function: names::readable(name),
+        place: code.and_then(place),
+    };
+    let inlined = found.inlined.iter().rev().take(MOST_INLINED);
+    let inlined = inlined.map(|i| line(&i.name, i.code_info.as_ref()));
+    inlined.chain([line(&found.name, found.code_info.as_deref())]).collect()
 }
 
 /// Runs this with a path to the file, unless the file is too large.

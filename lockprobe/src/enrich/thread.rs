@@ -1,7 +1,7 @@
 //! Who a thread is, and where it sleeps.
 
 use super::cache::Cache;
-use crate::model::{ThreadFact, ThreadId, thread::printable};
+use crate::model::{Standing, ThreadFact, ThreadId, thread::printable};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -41,10 +41,15 @@ impl Sleep {
     /// It is a futex call on this address: `futex`, `futex_wait` (Linux 6.7), or a timed one of
     /// them begun again after a signal (`restart_syscall`, which keeps the arguments).
     pub fn on_futex(&self, address: u64) -> bool {
-        const FUTEX: &[u64] =
-            if cfg!(target_arch = "aarch64") { &[98, 455, 128] } else { &[202, 455, 219] };
-        FUTEX.contains(&self.call) && self.first == address
+        is_futex(self.call) && self.first == address
     }
+}
+
+/// The number is that of a futex call that waits, or of one that was begun again.
+pub fn is_futex(call: u64) -> bool {
+    const FUTEX: &[u64] =
+        if cfg!(target_arch = "aarch64") { &[98, 455, 128] } else { &[202, 455, 219] };
+    FUTEX.contains(&call)
 }
 
 /// The system call a thread sleeps in; `Some(None)` when it runs or sleeps outside of one.
@@ -63,6 +68,38 @@ fn parse_sleep(line: &str) -> Option<Sleep> {
         return None;
     };
     Some(Sleep { call, first, sp, ip })
+}
+
+/// Where a thread stands, as `/proc` tells it: without its frame pointer.
+pub fn standing(id: ThreadId) -> Option<Standing> {
+    let file = |name| read_bounded(format!("/proc/{}/task/{}/{name}", id.pid, id.tid), 512);
+    let text = |bytes| String::from_utf8(bytes).ok();
+    let (line, times) = (text(file("syscall")?)?, text(file("schedstat")?)?);
+    // First of three numbers: time on a processor (Documentation/scheduler/sched-stats.rst).
+    let cpu = times.split_ascii_whitespace().next()?.parse().ok()?;
+    let stands =
+        |call, first, sp, ip| Standing { blocked: true, call, first, ip, sp, fp: None, cpu };
+    let outside = || {
+        let mut fields = line.strip_prefix("-1 ")?.split_ascii_whitespace();
+        let mut number = || u64::from_str_radix(fields.next()?.strip_prefix("0x")?, 16).ok();
+        Some((number()?, number()?))
+    };
+    Some(match (parse_sleep(&line), outside()) {
+        (Some(s), _) => stands(s.call, s.first, s.sp, s.ip),
+        (None, Some((sp, ip))) => stands(u64::MAX, 0, sp, ip),
+        (None, None) => Standing { blocked: false, ..stands(0, 0, 0, 0) },
+    })
+}
+
+/// The other threads of a process; none when they are more than this.
+pub fn siblings(id: ThreadId, most: usize) -> Vec<ThreadId> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", id.pid)) else {
+        return Vec::new();
+    };
+    let tids = tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok());
+    let others = tids.filter(|&tid| tid != id.tid).take(most + 1);
+    let others: Vec<ThreadId> = others.map(|tid| ThreadId { pid: id.pid, tid }).collect();
+    if others.len() > most { Vec::new() } else { others }
 }
 
 /// Thread ids of PID namespaces, translated.
@@ -185,5 +222,40 @@ mod tests {
         }
         assert_eq!(translator.thread(pid, 1 << 30).tid, 0);
         assert_eq!(translator.thread(pid, 0).tid, 0);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_stands_and_one_that_runs_does_not() {
+        let (tell, tid) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            tell.send(own_tid()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        let (pid, tid) = (std::process::id(), tid.recv().unwrap());
+        let id = ThreadId { pid, tid };
+        let asleep = || standing(id).filter(|s| s.blocked);
+        let seen = std::iter::repeat_with(asleep).find_map(|s| s).unwrap();
+        assert!(seen.sp != 0 && seen.ip != 0 && seen.fp.is_none());
+        let (tell, running) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            tell.send(own_tid()).unwrap();
+            while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {}
+        });
+        let running = ThreadId { pid, tid: running.recv().unwrap() };
+        let runs = || standing(running).filter(|s| !s.blocked);
+        assert!(std::iter::repeat_with(runs).take(10_000).any(|s| s.is_some()));
+        drop(stop);
+        let own = ThreadId { pid, tid: own_tid() };
+        assert_eq!(standing(ThreadId { pid, tid: u32::MAX }), None);
+        assert!(siblings(own, 100_000).contains(&id) && !siblings(own, 100_000).contains(&own));
+        assert!(siblings(own, 0).is_empty());
+    }
+
+    fn own_tid() -> u32 {
+        let link = std::fs::read_link("/proc/thread-self").unwrap();
+        link.file_name().unwrap().to_str().unwrap().parse().unwrap()
     }
 }

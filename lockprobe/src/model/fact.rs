@@ -3,7 +3,7 @@
 //! Facts travel in recordings beside the records, so that a replay needs neither the machine nor
 //! the processes.
 
-use super::{LockKind, Mode};
+use super::{Activity, LockKind, Mode, StackFact};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +18,10 @@ pub enum Fact {
     Lock(LockFact),
     /// Which thread a namespaced thread id means.
     Thread(ThreadFact),
+    /// What a thread was doing at a moment.
+    Activity(Activity),
+    /// What a thread's stack showed during a wait.
+    Stack(StackFact),
 }
 
 /// A process.

@@ -2,6 +2,7 @@
 //!
 //! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
 
+pub mod activity;
 pub mod counts;
 pub mod event;
 pub mod fact;
@@ -12,13 +13,16 @@ pub mod names;
 pub mod observation;
 pub mod record;
 pub mod session;
+pub mod snapshot;
 pub mod span;
+pub mod stack;
 pub mod thread;
 
+pub use activity::{Activity, Doing};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
-pub use finding::{Deadlock, Edge, Finding};
+pub use finding::{Edge, Finding, FindingKind};
 pub use histogram::Histogram;
 pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
@@ -26,5 +30,7 @@ pub use observation::{
 };
 pub use record::{LockSummary, Record, Summary};
 pub use session::Session;
+pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};
-pub use thread::{Thread, ThreadId};
+pub use stack::{Look, Missing, Stack, StackFact, StackFrame, WaitStacks};
+pub use thread::{Standing, Thread, ThreadId};

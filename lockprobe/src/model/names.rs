@@ -56,8 +56,16 @@ names! {
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
     /// Relation of a span link: `blocked_by` or `handed_over_by`.
     LOCK_LINK_TYPE = "lock.link.type";
-    /// Kind of a finding: `deadlock`.
+    /// What the thread was doing: `running`, `sleeping`, `disk_sleep`, `stopped`, `traced`, `frozen`, `gone`, `unknown`.
+    THREAD_STATE = "thread.state";
+    /// System call the thread was in.
+    THREAD_CALL = "thread.call";
+    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `holder_stopped`, `holder_frozen`, `holder_in_io`.
     LOCK_FINDING_TYPE = "lock.finding.type";
+    /// Identity of a finding, the same when it begins and when it ends.
+    LOCK_FINDING_ID = "lock.finding.id";
+    /// `begin` when it is found, `end` when it is over.
+    LOCK_FINDING_STATE = "lock.finding.state";
     /// Why an attempt ended without the lock: `timeout`, `thread_exit`.
     ERROR_TYPE = "error.type";
     /// Process id.
@@ -82,6 +90,14 @@ names! {
     CODE_FILE_PATH = "code.file.path";
     /// Line of the call site.
     CODE_LINE_NUMBER = "code.line.number";
+    /// Stack of the waiting thread: a function a line, the innermost first.
+    CODE_STACKTRACE = "code.stacktrace";
+    /// Stack, at the same time, of the thread that had the lock.
+    LOCK_HOLDER_STACKTRACE = "lock.holder.stacktrace";
+    /// What the holder did when the waiter was looked at: `blocked` or `running`.
+    LOCK_HOLDER_STATE = "lock.holder.state";
+    /// Why a long wait has no stack: `too_late`, `moved_on`, `rate_limited`, `unreadable`.
+    LOCK_STACK_MISSING = "lock.stack.missing";
     /// Name of the host.
     HOST_NAME = "host.name";
     /// `lockprobe`.

@@ -9,6 +9,8 @@ pub struct Session {
     pub start: u64,
     /// The threshold, nanoseconds.
     pub min_wait: u64,
+    /// Stacks are taken of waits from this length on, nanoseconds; of none without.
+    pub stack_threshold: Option<u64>,
     /// Name of the host.
     pub host: String,
     /// Kernel release.

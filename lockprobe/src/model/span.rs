@@ -1,6 +1,6 @@
 //! What a thread's dealings with a lock become: an acquire span and a hold span.
 
-use super::{LockDescription, Mode, Thread, ThreadId};
+use super::{LockDescription, Mode, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
 /// Identity of a span, the same in every replay of a recording.
@@ -78,6 +78,8 @@ pub struct AcquireSpan {
     pub queue_depth: u32,
     /// The start is an estimate: the thread slept already when observation began.
     pub start_estimated: bool,
+    /// Where the waiter stood, and where the holder stood meanwhile; `None` for short waits.
+    pub stacks: Option<Arc<WaitStacks>>,
 }
 
 /// How much of a hold was seen.

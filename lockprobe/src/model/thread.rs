@@ -30,6 +30,25 @@ impl Thread {
     }
 }
 
+/// Where a thread stands: how it entered the kernel, and what tells whether it has run since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Off the processor and not waiting for one.
+    pub blocked: bool,
+    /// Number of the system call it is in; all ones outside of one.
+    pub call: u64,
+    /// Its first argument.
+    pub first: u64,
+    /// User instruction pointer.
+    pub ip: u64,
+    /// User stack pointer.
+    pub sp: u64,
+    /// User frame pointer, where that can be known.
+    pub fp: Option<u64>,
+    /// Processor time used so far, nanoseconds.
+    pub cpu: u64,
+}
+
 /// Text from another process, safe to print: control characters become U+FFFD, so that a thread
 /// name cannot move the cursor of the terminal it is shown on.
 pub fn printable(text: &str) -> String {

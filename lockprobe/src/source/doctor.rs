@@ -90,8 +90,12 @@ fn other_processes() -> Check {
 }
 
 fn capture() -> Check {
-    let options =
-        Options { min_wait: 1_000_000, ring_bytes: 1 << 20, targets: Targets::everything() };
+    let options = Options {
+        min_wait: 1_000_000,
+        stack_threshold: None,
+        ring_bytes: 1 << 20,
+        targets: Targets::everything(),
+    };
     let begun = std::time::Instant::now();
     match Live::start(&options) {
         Ok(live) => {

@@ -3,8 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::model::{
-    CallSite, Fact, LockFact, LockKind, ProcessFact, SiteClass, SiteFact, ThreadFact,
+    Activity, CallSite, Doing, Fact, LockFact, LockKind, Look, Missing, ProcessFact, SiteClass,
+    SiteFact, Stack, StackFact, StackFrame, ThreadFact, ThreadId,
 };
+
+/// Most frames read of one stack; no more are written.
+const MOST_FRAMES: usize = 256;
 
 /// One fact as a JSON object.
 pub fn to_json(fact: &Fact) -> Value {
@@ -30,7 +34,58 @@ pub fn to_json(fact: &Fact) -> Value {
             "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "home": t.home, "tid": t.tid,
             "name": t.name,
         }),
+        Fact::Activity(a) => json!({
+            "fact": "activity", "pid": a.id.pid, "tid": a.id.tid, "time": a.time,
+            "doing": a.doing.name(), "call": a.call, "switches": a.switches,
+            "start_ticks": a.start_ticks, "name": a.name,
+        }),
+        Fact::Stack(s) => json!({
+            "fact": "stack", "waiter": thread_to_json(s.waiter), "start": s.start,
+            "thread": thread_to_json(s.thread), "look": look_to_json(&s.look),
+        }),
     }
+}
+
+fn thread_to_json(id: ThreadId) -> Value {
+    json!([id.pid, id.tid])
+}
+
+fn look_to_json(look: &Look) -> Value {
+    let stack = match look {
+        Look::Asleep(stack) => stack,
+        Look::Running => return json!("running"),
+        Look::Missing(why) => return json!(why.name()),
+    };
+    // One list a frame: function, module, offset, and file and line where known.
+    let frame = |f: &StackFrame| match &f.source {
+        Some((file, line)) => json!([&*f.function, &*f.module, f.offset, &**file, line]),
+        None => json!([&*f.function, &*f.module, f.offset]),
+    };
+    let frames: Vec<Value> = stack.frames.iter().map(frame).collect();
+    json!({ "complete": stack.complete, "frames": frames })
+}
+
+fn thread_from_json(value: &Value) -> Option<ThreadId> {
+    Some(ThreadId { pid: number(&value[0])?, tid: number(&value[1])? })
+}
+
+fn look_from_json(value: &Value) -> Option<Look> {
+    if let Some(word) = value.as_str() {
+        let missing = || Missing::ALL.into_iter().find(|why| why.name() == word);
+        return if word == "running" { Some(Look::Running) } else { missing().map(Look::Missing) };
+    }
+    let frame = |f: &Value| {
+        let text = |value: &Value| Some(text(value)?.into());
+        Some(StackFrame {
+            function: text(&f[0])?,
+            module: text(&f[1])?,
+            offset: f[2].as_u64()?,
+            source: text(&f[3]).zip(number(&f[4])),
+        })
+    };
+    let frames = value["frames"].as_array()?.iter().take(MOST_FRAMES).map(frame);
+    let complete = value["complete"].as_bool()?;
+    Some(Look::Asleep(Stack { frames: frames.collect::<Option<_>>()?, complete }.into()))
 }
 
 fn class_to_json(class: SiteClass) -> (&'static str, Value) {
@@ -93,9 +148,29 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             tid: number(&value["tid"])?,
             name: text(&value["name"])?,
         }),
+        "activity" => Fact::Activity(activity_from_json(&value)?),
+        "stack" => Fact::Stack(StackFact {
+            waiter: thread_from_json(&value["waiter"])?,
+            start: value["start"].as_u64()?,
+            thread: thread_from_json(&value["thread"])?,
+            look: look_from_json(&value["look"])?,
+        }),
         _ => return None,
     };
     Some(fact)
+}
+
+fn activity_from_json(value: &Value) -> Option<Activity> {
+    let doing = value["doing"].as_str()?;
+    Some(Activity {
+        id: ThreadId { pid: number(&value["pid"])?, tid: number(&value["tid"])? },
+        time: value["time"].as_u64()?,
+        doing: Doing::ALL.into_iter().find(|d| d.name() == doing)?,
+        call: text(&value["call"])?,
+        switches: value["switches"].as_u64()?,
+        start_ticks: value["start_ticks"].as_u64()?,
+        name: text(&value["name"])?,
+    })
 }
 
 fn number(value: &Value) -> Option<u32> {
@@ -167,6 +242,18 @@ mod tests {
             }),
             Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, home: 8, tid: 70, name: "io".into() }),
         ];
+        let frame = StackFrame {
+            function: "process_batch".into(),
+            source: Some(("worker.c".into(), 42)),
+            module: "worker".into(),
+            offset: 0x1149,
+        };
+        let frames = vec![frame.clone(), StackFrame { source: None, ..frame }];
+        let looks = [Look::Running, Look::Asleep(Stack { frames, complete: true }.into())];
+        for look in looks.into_iter().chain(Missing::ALL.map(Look::Missing)) {
+            let thread = ThreadId { pid: 7, tid: 8 };
+            facts.push(Fact::Stack(StackFact { waiter: thread, start: u64::MAX, thread, look }));
+        }
         let kinds = LockKind::ALL.iter().copied();
         let classes = kinds
             .clone()
@@ -175,6 +262,17 @@ mod tests {
             .chain([SiteClass::Idle, SiteClass::ByCaller(40), SiteClass::Unknown]);
         facts.extend(classes.map(|class| {
             Fact::Site(SiteFact { pid: 7, level: 1, ip: 5, class, function: Some("f".into()) })
+        }));
+        facts.extend(Doing::ALL.map(|doing| {
+            Fact::Activity(Activity {
+                id: ThreadId { pid: 7, tid: 8 },
+                time: 9,
+                doing,
+                call: "nanosleep".into(),
+                switches: 10,
+                start_ticks: 11,
+                name: "io".into(),
+            })
         }));
         for fact in facts {
             let json = to_json(&fact).to_string();

@@ -113,7 +113,10 @@ impl Futex {
             Observation::Lock(seen) => self.first(seen),
             Observation::Process(seen) => self.process(seen, out),
             Observation::Fact(fact) => self.learn(fact),
-            Observation::Tick(now) => self.settle(now.saturating_sub(GRACE), out),
+            Observation::Tick(now) => {
+                self.people.forget_the_missing();
+                self.settle(now.saturating_sub(GRACE), out);
+            }
             Observation::Counts { .. } | Observation::Losses(_) => {}
         }
     }
@@ -133,6 +136,18 @@ impl Futex {
         self.locks.at(pid, address, site)
     }
 
+    /// Whether the wait is for a lock, as far as is known.
+    pub fn is_for_lock(&self, wait: &WaitSeen) -> bool {
+        self.locks.taking(&self.completed(wait)).is_some()
+    }
+
+    /// Who has the lock of this wait, as the lock's own memory says.
+    pub fn named_holder(&self, wait: &WaitSeen) -> Option<Holder> {
+        let taking = self.locks.taking(&self.completed(wait))?;
+        let holder = self.holder(wait, last_owner(&taking, wait)?, wait.time);
+        (holder.id.tid != 0).then_some(holder)
+    }
+
     /// How many programs a process had run before its present one.
     pub fn image(&self, pid: u32) -> u32 {
         self.locks.image(pid)
@@ -148,7 +163,7 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_) => {}
+            Fact::Process(_) | Fact::Stack(_) | Fact::Activity(_) => {}
         }
     }
 

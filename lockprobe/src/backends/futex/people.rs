@@ -52,14 +52,19 @@ impl People {
         Some((*id, name.clone()))
     }
 
-    /// The holder that an owner word named at a time; thread id 0 when there is no such thread. Only of a
-    /// lock that processes share can it be a thread of another process.
+    /// The holder that an owner word named at a time; thread id 0 when there is no such thread.
+    /// Only of a lock that processes share can it be a thread of another process.
     pub fn holder(&self, pid: u32, ns_tid: u32, shared: bool, then: u64) -> Holder {
         let known = self.known.get(&(pid, ns_tid)).filter(|(id, _)| shared || id.pid == pid);
         let known = self.ended_since(pid, ns_tid, then).or_else(|| known.cloned());
         let nobody = (ThreadId { pid, tid: 0 }, String::new());
         let (id, name) = known.unwrap_or(nobody);
         Holder { id, name, source: HolderSource::OwnerWord }
+    }
+
+    /// Forgets ids that no thread had: one may have it by now.
+    pub fn forget_the_missing(&mut self) {
+        self.known.retain(|_, (id, _)| id.tid != 0);
     }
 
     /// A process ended or runs a new program.

@@ -54,6 +54,8 @@ fn run(scenario: Scenario) -> anyhow::Result<(Truth, Ended)> {
     let console = Opened::console(Box::new(stdout()), colour);
     let target = TargetArgs { pid: vec![pid], exe: Vec::new(), command: Vec::new() };
     let capture = CaptureArgs {
+        stack_threshold: Duration::from_millis(10),
+        no_stacks: false,
         min_wait: Duration::from_millis(1),
         duration: Some(Duration::from_secs(30)),
         ring_size: 4 << 20,

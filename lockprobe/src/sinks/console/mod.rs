@@ -1,5 +1,6 @@
 //! The console: a line a wait as it ends, then the sums.
 
+mod stacks;
 mod summary;
 
 use std::collections::HashMap;
@@ -8,10 +9,9 @@ use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 
+use super::findings::{self, Told};
 use super::{Sink, duration, thread_label};
-use crate::model::{
-    AcquireSpan, Deadlock, Finding, Holder, HolderSource, Outcome, Record, Session,
-};
+use crate::model::{AcquireSpan, Finding, Holder, HolderSource, Outcome, Record, Session};
 
 const PROCESSES_AT_MOST: usize = 65_536;
 const HEADER: &str = "    TIME  PROCESS               THREAD                 WAIT        LOCK                                     HELD BY";
@@ -23,6 +23,7 @@ pub struct Console {
     colour: bool,
     services: HashMap<u32, String>,
     header_shown: bool,
+    stacks: bool,
 }
 
 /// Text cut to a width, with an ellipsis where something is missing.
@@ -60,7 +61,12 @@ fn held_by(holder: Option<&Holder>) -> String {
 impl Console {
     /// Writes to `out`, in colour or not.
     pub fn new(out: Box<dyn Write + Send>, session: Arc<Session>, colour: bool) -> Self {
-        Self { out, session, colour, services: HashMap::new(), header_shown: false }
+        Self { out, session, colour, services: HashMap::new(), header_shown: false, stacks: false }
+    }
+
+    /// Shows the stacks of long waits below them, or does not.
+    pub fn with_stacks(self, stacks: bool) -> Self {
+        Self { stacks, ..self }
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -101,31 +107,19 @@ impl Console {
         writeln!(
             self.out,
             "{time:>8.3}  {process:<20}  {thread:<21}  {wait}  {lock:<39}  {held}{remark}"
-        )
+        )?;
+        match &span.stacks {
+            Some(stacks) if self.stacks => self.stacks(span, stacks),
+            _ => Ok(()),
+        }
     }
 
-    fn deadlock(&mut self, deadlock: &Deadlock) -> std::io::Result<()> {
-        let title = format!(
-            "DEADLOCK of {} thread{}, {} old when found at {:.3} s:",
-            deadlock.cycle.len(),
-            if deadlock.cycle.len() == 1 { "" } else { "s" },
-            duration(deadlock.found.saturating_sub(deadlock.formed)),
-            self.since_start(deadlock.found),
-        );
+    fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {
+        let at = |time: u64| format!(" at {:.3} s", self.since_start(time));
+        let Told { title, lines } = findings::tell(finding, &|pid| self.process(pid), &at);
         let title = self.paint(AnsiColor::Red.on_default().bold(), &title);
         writeln!(self.out, "{title}")?;
-        for edge in &deadlock.cycle {
-            let waiter = thread_label(&edge.waiter.name(), edge.waiter.id);
-            let holder = thread_label(&edge.holder_name, edge.holder);
-            let process = self.process(edge.waiter.id.pid);
-            writeln!(
-                self.out,
-                "  {waiter} of {process} has waited {} for {}, which {holder} holds",
-                duration(deadlock.found.saturating_sub(edge.since)),
-                edge.lock.name,
-            )?;
-        }
-        writeln!(self.out, "  None of them can go on. End one of them to free the others.")
+        lines.iter().try_for_each(|line| writeln!(self.out, "  {line}"))
     }
 }
 
@@ -145,9 +139,7 @@ impl Sink for Console {
             Record::Acquire(span) => self.acquire(span)?,
             // A hold shows in the waits it caused and in the sums.
             Record::Hold(_) => {}
-            Record::Finding(finding) => match finding.as_ref() {
-                Finding::Deadlock(deadlock) => self.deadlock(deadlock)?,
-            },
+            Record::Finding(finding) => self.finding(finding)?,
             Record::Summary(summary) => self.summary(summary)?,
         }
         Ok(())

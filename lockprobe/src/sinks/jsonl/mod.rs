@@ -1,6 +1,6 @@
 //! JSON lines: one object a record, keys as OpenTelemetry names them.
 
-mod convert;
+pub mod convert;
 pub mod schema;
 #[cfg(test)]
 mod tests;

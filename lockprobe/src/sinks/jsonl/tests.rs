@@ -9,9 +9,10 @@ use super::schema::schema;
 use super::*;
 use crate::model::names;
 use crate::model::{
-    AcquireSpan, CallSite, Deadlock, Edge, Finding, Histogram, HoldEnd, HoldSpan, Holder,
-    HolderSource, LockCounts, LockDescription, LockId, LockKind, LockSummary, Losses, Mode,
-    Outcome, Precision, ProcessFact, SpanId, Summary, Thread, ThreadId,
+    AcquireSpan, Activity, CallSite, Doing, Edge, Finding, FindingKind, Histogram, HoldEnd,
+    HoldSpan, Holder, HolderSource, LockCounts, LockDescription, LockId, LockKind, LockSummary,
+    Look, Losses, Missing, Mode, Outcome, Precision, ProcessFact, SpanId, Stack, StackFrame,
+    Summary, Thread, ThreadId, WaitStacks,
 };
 
 /// Keys that are lockprobe's own and no attribute names: the frame of a record, and sums.
@@ -24,9 +25,11 @@ const OWN: &[&str] = &[
     "span_id",
     "links",
     "cycle",
+    "holder",
     "locks",
     "min_wait",
     "waits",
+    "waiting",
     "wait_total",
     "wait_p50",
     "wait_p95",
@@ -77,6 +80,22 @@ fn holder() -> Holder {
     Holder { id, name: "holder".into(), source: HolderSource::OwnerWord }
 }
 
+fn stacks() -> Arc<WaitStacks> {
+    let named = StackFrame {
+        function: "work".into(),
+        source: Some(("work.c".into(), 7)),
+        module: "worker".into(),
+        offset: 0x1149,
+    };
+    let unnamed = StackFrame { function: "".into(), source: None, ..named.clone() };
+    let look = |complete| {
+        let frames = vec![named.clone(), unnamed.clone()];
+        Look::Asleep(Stack { frames, complete }.into())
+    };
+    let holder = Some((holder().id, look(true)));
+    Arc::new(WaitStacks { waiter: Some(look(false)), holder })
+}
+
 fn acquire() -> AcquireSpan {
     AcquireSpan {
         id: SpanId { trace: 1, span: 2 },
@@ -94,6 +113,7 @@ fn acquire() -> AcquireSpan {
         sleeps: 2,
         queue_depth: 3,
         start_estimated: true,
+        stacks: Some(stacks()),
     }
 }
 
@@ -115,10 +135,42 @@ fn finding() -> Finding {
         waiter: thread(),
         lock: lock(),
         since: 7,
+        estimated: false,
         holder: ThreadId { pid: 10, tid: 12 },
         holder_name: "holder".into(),
+        stacks: Some(stacks()),
     };
-    Finding::Deadlock(Deadlock { formed: 8, found: 9, cycle: vec![edge] })
+    Finding {
+        kind: FindingKind::Deadlock,
+        id: 77,
+        formed: 8,
+        found: 9,
+        ended: None,
+        waits: vec![edge],
+        waiters: 1,
+        holder: None,
+    }
+}
+
+/// Every kind, beginning and ending, with everything there can be.
+fn findings() -> Vec<Finding> {
+    let holder = Activity {
+        id: ThreadId { pid: 10, tid: 12 },
+        time: 9,
+        doing: Doing::Stopped,
+        call: "nanosleep".into(),
+        switches: 1,
+        start_ticks: 2,
+        name: "holder".into(),
+    };
+    let kinds = FindingKind::ALL.into_iter().flat_map(|kind| [(kind, None), (kind, Some(10))]);
+    let with = |(kind, ended): (FindingKind, Option<u64>)| {
+        let mut finding = Finding { kind, ended, ..finding() };
+        finding.holder = (!kind.is_circle()).then(|| holder.clone());
+        finding.waits[0].estimated = !kind.is_circle();
+        finding
+    };
+    kinds.map(with).collect()
 }
 
 fn process() -> ProcessFact {
@@ -177,6 +229,12 @@ fn all() -> Vec<Record> {
     ]
 }
 
+/// [`all`], and findings of every kind.
+fn every() -> Vec<Record> {
+    let findings = findings().into_iter().map(|finding| Record::Finding(Arc::new(finding)));
+    all().into_iter().chain(findings).collect()
+}
+
 fn convert(record: &Record) -> Value {
     to_json(record, &session(), &HashMap::from([(10, "worker".to_owned())]))
 }
@@ -206,6 +264,25 @@ fn a_wait_says_everything_once() {
     assert_eq!(json["trace_id"], "00000000000000000000000000000001");
     assert_eq!(json["links"][0]["span_id"], "0000000000000004");
     assert_eq!(json["links"][0][names::LOCK_LINK_TYPE], "blocked_by");
+    let stack = "work (work.c:7)\n?? (worker+0x1149)";
+    assert_eq!(json[names::CODE_STACKTRACE], format!("{stack}\n..."));
+    assert_eq!(json[names::LOCK_HOLDER_STACKTRACE], stack);
+    assert_eq!(json[names::LOCK_HOLDER_STATE], "blocked");
+}
+
+#[test]
+fn why_there_is_no_stack_is_said() {
+    let id = holder().id;
+    for (why, name) in Missing::ALL.map(|why| (why, why.name())) {
+        let looks =
+            WaitStacks { waiter: Some(Look::Missing(why)), holder: Some((id, Look::Running)) };
+        let span = AcquireSpan { stacks: Some(looks.into()), ..acquire() };
+        let json = convert(&Record::Acquire(Arc::new(span)));
+        assert_eq!(json[names::LOCK_STACK_MISSING], name);
+        assert_eq!(json[names::LOCK_HOLDER_STATE], "running");
+        assert_eq!(json.get(names::CODE_STACKTRACE), None);
+        assert_eq!(json.get(names::LOCK_HOLDER_STACKTRACE), None);
+    }
 }
 
 #[test]
@@ -216,6 +293,7 @@ fn what_is_not_known_is_left_out() {
         blocked_by: None,
         wake_delay: None,
         start_estimated: false,
+        stacks: None,
         outcome: Outcome::Abandoned,
         error: Some("timeout"),
         ..acquire()
@@ -227,6 +305,9 @@ fn what_is_not_known_is_left_out() {
         names::LOCK_HANDED_OVER_BY_TID,
         names::LOCK_WAKE_DELAY,
         names::LOCK_WAIT_START_ESTIMATED,
+        names::CODE_STACKTRACE,
+        names::LOCK_HOLDER_STATE,
+        names::LOCK_STACK_MISSING,
         "links",
     ] {
         assert_eq!(json.get(key), None, "{key}");
@@ -262,7 +343,7 @@ fn keys(value: &Value, found: &mut BTreeSet<String>) {
 #[test]
 fn every_key_is_a_name_of_the_vocabulary_or_documented() {
     let mut found = BTreeSet::new();
-    all().iter().for_each(|record| keys(&convert(record), &mut found));
+    every().iter().for_each(|record| keys(&convert(record), &mut found));
     let known = |key: &String| {
         names::ALL.iter().any(|(name, _)| name == key) || OWN.contains(&key.as_str())
     };
@@ -299,7 +380,7 @@ fn every_property_of_the_schema_is_a_name_of_the_vocabulary_or_documented() {
 
 #[test]
 fn a_record_has_what_its_schema_requires_and_nothing_else() {
-    for record in all() {
+    for record in every() {
         let json = convert(&record);
         let schema = part(json["record"].as_str().unwrap());
         for key in schema["required"].as_array().unwrap() {
@@ -328,14 +409,18 @@ fn a_lock_that_cannot_be_told_is_marked() {
 
 #[test]
 fn a_full_record_has_every_property_of_its_schema() {
-    for record in all() {
-        let json = convert(&record);
-        for key in part(json["record"].as_str().unwrap())["properties"].as_object().unwrap().keys()
-        {
-            let missing = json.get(key).is_none();
-            // What only a wait that was given up has, and one for a lock that cannot be told.
-            let other = key == names::ERROR_TYPE || key == names::LOCK_SCOPE;
-            assert!(!missing || other, "{key} is never written: {json}");
+    let records: Vec<Value> = every().iter().map(convert).collect();
+    for record in &records {
+        let kind = record["record"].as_str().unwrap();
+        let written = |key: &String| {
+            records.iter().any(|record| record["record"] == kind && record.get(key).is_some())
+        };
+        for key in part(kind)["properties"].as_object().unwrap().keys() {
+            // A wait that was given up, has no stack, or is for a lock that cannot be told, has
+            // what this one cannot have.
+            let other = [names::ERROR_TYPE, names::LOCK_STACK_MISSING, names::LOCK_SCOPE];
+            let other = other.contains(&key.as_str());
+            assert!(written(key) || other, "{key} is never written: {record}");
         }
     }
 }

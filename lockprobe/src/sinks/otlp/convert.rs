@@ -62,7 +62,9 @@ impl Item {
         let (lock, thread) = match &self.subject {
             Subject::Acquire(span) => {
                 let names = [&span.holder, &span.handed_over_by].into_iter().flatten();
-                (&span.lock, 48 + names.map(|holder| holder.name.len()).sum::<usize>())
+                let stacks = span.stacks.iter().flat_map(|stacks| stacks.attributes());
+                let stacks: usize = stacks.map(|(name, stack)| name.len() + stack.len() + 16).sum();
+                (&span.lock, 48 + names.map(|holder| holder.name.len()).sum::<usize>() + stacks)
             }
             Subject::Hold(span) => (&span.lock, span.holder.name.len()),
         };
@@ -210,6 +212,8 @@ fn acquire_attributes(span: &AcquireSpan) -> Vec<KeyValue> {
     if span.start_estimated {
         list.push(attribute(names::LOCK_WAIT_START_ESTIMATED, Value::BoolValue(true)));
     }
+    let stacks = span.stacks.iter().flat_map(|stacks| stacks.attributes());
+    list.extend(stacks.map(|(name, stack)| text(name, stack)));
     whose(&mut list, span.thread.id, span.thread.name());
     if let Some(site) = &span.lock.call_site {
         if !site.function.is_empty() {

@@ -5,7 +5,8 @@ use std::io::Read;
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf};
 
-use super::load::explain;
+use super::load::{Programs, explain};
+use super::standing;
 use crate::source::Error;
 
 /// Program, and the tracepoint it belongs to.
@@ -25,19 +26,24 @@ fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoin
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, Error> {
+fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, Error> {
     let missing =
-        || Error::Failed("the eBPF object has no task iterator; rebuild lockprobe".into());
-    ebpf.program_mut(ITERATOR).ok_or_else(missing)?.try_into().map_err(|_| missing())
+        || Error::Failed(format!("the eBPF object has no iterator {name}; rebuild lockprobe"));
+    ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-/// Has the kernel verify every program.
-pub fn load_all(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
-    for (program, point) in TRACEPOINTS {
+/// Has the kernel verify the programs.
+pub fn load(ebpf: &mut Ebpf, btf: &Btf, programs: Programs) -> Result<(), Error> {
+    let tracepoints = if programs == Programs::All { &TRACEPOINTS[..] } else { &[] };
+    for (program, point) in tracepoints {
         let load = format!("load the program for {point}");
         tracepoint(ebpf, program)?.load(point, btf).map_err(|e| explain(&load, &e))?;
     }
-    iterator(ebpf)?.load("task", btf).map_err(|e| explain("load the task iterator", &e))
+    for name in [ITERATOR, standing::PROGRAM] {
+        let load = format!("load the task iterator {name}");
+        iterator(ebpf, name)?.load("task", btf).map_err(|e| explain(&load, &e))?;
+    }
+    Ok(())
 }
 
 /// Attaches every program, then notes the threads that wait already. The order matters: a thread
@@ -47,8 +53,13 @@ pub fn attach(ebpf: &mut Ebpf) -> Result<(), Error> {
         let what = format!("attach to {point}");
         tracepoint(ebpf, program)?.attach().map_err(|e| explain(&what, &e))?;
     }
+    iterate(ebpf)
+}
+
+/// Notes the threads that wait now and are not noted yet.
+pub fn iterate(ebpf: &mut Ebpf) -> Result<(), Error> {
     let what = "run the task iterator";
-    let iterator = iterator(ebpf)?;
+    let iterator = iterator(ebpf, ITERATOR)?;
     let link = iterator.attach().map_err(|e| explain(what, &e))?;
     let link = iterator.take_link(link).map_err(|e| explain(what, &e))?;
     let mut file = link.into_file().map_err(|e| explain(what, &e))?;

@@ -7,7 +7,9 @@ mod attach;
 pub mod btf;
 pub mod command;
 mod load;
+mod look;
 mod reader;
+mod standing;
 mod synthetic;
 mod tables;
 mod targets;
@@ -15,6 +17,8 @@ mod verdicts;
 mod waits;
 
 pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
+pub use look::Look;
+pub use standing::Standings;
 pub use synthetic::Synthetic;
 pub use targets::Targets;
 pub use verdicts::Verdicts;
@@ -35,6 +39,8 @@ const BATCHES: usize = 64;
 pub struct Options {
     /// Waits shorter than this do not cross the ring, nanoseconds.
     pub min_wait: u64,
+    /// Waits from this length on are to be looked at while they go on, nanoseconds.
+    pub stack_threshold: Option<u64>,
     /// Size of the ring in bytes, a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Whom to watch.
@@ -49,6 +55,7 @@ pub struct Live {
     reader: Option<JoinHandle<()>>,
     only_targets: bool,
     verdicts: Option<Verdicts>,
+    standings: Option<Standings>,
     synthetic: Option<Synthetic>,
     add_target: Sender<(u32, Sender<()>)>,
 }
@@ -67,8 +74,9 @@ impl Live {
     fn start_with(options: &Options, attach: bool) -> Result<Self, Error> {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
-        let mut ebpf = load::load(options, only_targets)?;
+        let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
         let mut tables = tables::take(&mut ebpf)?;
+        let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();
         tables.prepare()?;
         for &pid in &pids {
@@ -98,6 +106,7 @@ impl Live {
             reader: Some(reader),
             only_targets,
             verdicts: Some(verdicts),
+            standings,
             synthetic,
             add_target,
         })
@@ -106,6 +115,11 @@ impl Live {
     /// The way to tell the kernel half what call sites are; there is one.
     pub fn take_verdicts(&mut self) -> Option<Verdicts> {
         self.verdicts.take()
+    }
+
+    /// The way to ask where threads stand; there is one.
+    pub fn take_standings(&mut self) -> Option<Standings> {
+        self.standings.take()
     }
 
     /// The generator of synthetic records, if started with it.

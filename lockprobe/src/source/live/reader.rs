@@ -1,6 +1,6 @@
 //! The thread that empties the ring, looks at the tables, and ends the observation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,9 +25,16 @@ const LOOK_EVERY: u64 = 100 * MILLISECOND;
 /// How soon after records the time is told again: what they mean is held back for 40 ms.
 const TICK_AFTER_RECORDS: u64 = 45 * MILLISECOND;
 
+/// How soon after records waits are looked for that are about to be long enough for a stack.
+const LIVELY: u64 = 10_000 * MILLISECOND;
+/// Bounds of the time between looks for such waits.
+const GLANCE: std::ops::RangeInclusive<u64> = 5 * MILLISECOND..=50 * MILLISECOND;
+
 /// Waits older than this are looked at only every tenth time.
 const OLD_WAIT: u64 = 3000 * MILLISECOND;
 const OLD_WAITS_EVERY: u64 = 10;
+/// Threads whose present wait is remembered as told of.
+const GLANCED_AT_MOST: usize = 16_384;
 
 /// What comes to the reader from the other threads.
 pub struct Inputs {
@@ -54,6 +61,13 @@ pub struct Reader {
     gone: BTreeSet<u32>,
     next_look: u64,
     looks: u64,
+    /// Waits from this length on are to be looked at at once.
+    glance_at: Option<u64>,
+    next_glance: u64,
+    /// Until when such waits are looked for.
+    lively: u64,
+    /// The waits told of already: start by thread.
+    glanced: HashMap<u32, u64>,
     next_tick: u64,
 }
 
@@ -78,6 +92,11 @@ impl Reader {
             gone: BTreeSet::new(),
             next_look: 0,
             looks: 0,
+            // Half of what makes a wait long: found by then, it is looked at before it is.
+            glance_at: options.stack_threshold.map(|threshold| threshold / 2),
+            next_glance: 0,
+            lively: 0,
+            glanced: HashMap::new(),
             next_tick: 0,
         }
     }
@@ -98,6 +117,7 @@ impl Reader {
             let Some(now) = self.deliver() else { return };
             let mut batch = Batch::default();
             self.look(now, &mut batch);
+            self.glance(now, &mut batch);
             if now >= self.next_tick {
                 self.next_tick = now + LOOK_EVERY;
                 batch.push_tick(now);
@@ -113,10 +133,15 @@ impl Reader {
     }
 
     fn wait_for_data(&mut self) {
+        let patience = match self.glance_at {
+            Some(age) if monotonic() < self.lively => (every(age) / MILLISECOND) as i32,
+            _ => POLL_MS,
+        };
+        let patience = patience.min(POLL_MS);
         let mut poll =
             libc::pollfd { fd: self.tables.ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one valid pollfd.
-        unsafe { libc::poll(&mut poll, 1, POLL_MS) };
+        unsafe { libc::poll(&mut poll, 1, patience) };
     }
 
     /// Hands over all that is in the ring. Everything before the time returned has been; `None`
@@ -136,6 +161,9 @@ impl Reader {
             }
             if batch.is_empty() {
                 return Some(now);
+            }
+            if batch.frames().any(is_of_wait) {
+                self.lively = now + LIVELY;
             }
             let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
             // Counts of programs that were replaced belong before the record that says so.
@@ -190,8 +218,9 @@ impl Reader {
             self.looks.is_multiple_of(OLD_WAITS_EVERY) || self.inputs.stop.load(Ordering::Relaxed);
         self.looks += 1;
         let oldest = if all { u64::MAX } else { OLD_WAIT };
-        for record in waits::asleep(&mut self.tables, now, self.min_wait..oldest) {
+        for record in waits::asleep(&mut self.tables, now, self.min_wait..oldest, |_, _| false) {
             batch.push(record.as_bytes());
+            self.lively = now + LIVELY;
         }
         if !self.gone.is_empty() {
             let gone = std::mem::take(&mut self.gone);
@@ -199,6 +228,27 @@ impl Reader {
         }
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (LOOK_EVERY).max(took * 100);
+    }
+
+    /// Announces threads that have slept half as long as makes a wait worth a stack, once.
+    fn glance(&mut self, now: u64, batch: &mut Batch) {
+        let Some(age) = self.glance_at.filter(|_| now >= self.next_glance && now < self.lively)
+        else {
+            return;
+        };
+        let known = &mut self.glanced;
+        let ages = age..OLD_WAIT.max(age + 1);
+        let fresh = waits::asleep(&mut self.tables, now, ages, |tid, start| {
+            if known.len() >= GLANCED_AT_MOST && !known.contains_key(&tid) {
+                known.clear();
+            }
+            known.insert(tid, start) == Some(start)
+        });
+        for record in fresh {
+            batch.push(record.as_bytes());
+        }
+        let took = monotonic().saturating_sub(now);
+        self.next_glance = now + every(age).max(took * 50);
     }
 
     /// Moves counts from the kernel's table into the batch.
@@ -239,6 +289,16 @@ impl Reader {
         batch.push_tick(now);
         let _ = self.batches.send(batch);
     }
+}
+
+/// The time between looks for waits of this age.
+fn every(age: u64) -> u64 {
+    age.clamp(*GLANCE.start(), *GLANCE.end())
+}
+
+fn is_of_wait(frame: &[u8]) -> bool {
+    let header = Header::read_from_prefix(frame);
+    header.is_ok_and(|(h, _)| matches!(h.kind, kind::WAIT | kind::RESUME | kind::LOCK))
 }
 
 fn process(frame: &[u8]) -> Option<ProcessRecord> {

@@ -16,14 +16,20 @@ const AT_MOST: usize = 4096;
 /// Most call sites in a row that each leave it to their caller.
 const MOST_HOPS: usize = 4;
 
-/// Every thread asleep on a lock for a time in this range, as `WAITING` records.
-pub fn asleep(tables: &mut ReaderTables, now: u64, ages: Range<u64>) -> Vec<WaitRecord> {
+/// Every thread asleep on a lock for a time in this range, as `WAITING` records; not those for
+/// which `known` holds, of thread and start of the wait.
+pub fn asleep(
+    tables: &mut ReaderTables,
+    now: u64,
+    ages: Range<u64>,
+    mut known: impl FnMut(u32, u64) -> bool,
+) -> Vec<WaitRecord> {
     let mut found = Vec::new();
     let mut over = Vec::new();
     for (tid, wait) in tables.waits.iter().flatten() {
         let wait = wait.0;
         let age = now.saturating_sub(wait.start_ns);
-        if wait.state != state::SLEEPING || !ages.contains(&age) {
+        if wait.state != state::SLEEPING || !ages.contains(&age) || known(tid, wait.start_ns) {
             continue;
         }
         match look(tables, tid, wait, now) {
@@ -40,6 +46,21 @@ pub fn asleep(tables: &mut ReaderTables, now: u64, ages: Range<u64>) -> Vec<Wait
         remove_if_unchanged(tables, tid, wait);
     }
     found
+}
+
+/// The wait of one thread that sleeps on what may be a lock, as a `WAITING` record.
+pub fn standing(tables: &ReaderTables, tid: u32, wait: Wait, now: u64) -> Option<WaitRecord> {
+    match look(tables, tid, wait, now) {
+        Look::Waits(record) => Some(*record),
+        Look::Idle | Look::Gone => None,
+    }
+}
+
+/// How often a thread has gone to sleep of its own accord.
+pub fn sleeps(tid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    count.trim().parse().ok()
 }
 
 /// What a look at one thread shows.

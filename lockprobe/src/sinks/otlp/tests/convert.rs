@@ -45,6 +45,7 @@ fn a_wait_says_all_it_knows() {
         blocked_by: Some(SpanId { trace: 1, span: 2 }),
         wake_delay: Some(1_500_000),
         start_estimated: true,
+        stacks: None,
         ..acquire(3)
     });
     assert_eq!(
@@ -231,6 +232,7 @@ fn the_estimate_of_a_requests_size_is_no_underestimate() {
             blocked_by: Some(SpanId { trace: u128::MAX, span: u64::MAX }),
             wake_delay: Some(1),
             start_estimated: true,
+            stacks: None,
             outcome: Outcome::Abandoned,
             error: Some("thread_exit"),
             queue_depth: u32::MAX,

@@ -70,6 +70,7 @@ fn acquire(n: u64) -> AcquireSpan {
         sleeps: 1,
         queue_depth: 1,
         start_estimated: false,
+        stacks: None,
     }
 }
 

@@ -1,0 +1,104 @@
+//! A copied stack as functions with their lines.
+
+use super::atlas::{Atlas, Frame};
+use super::binary::Source;
+use super::sample::Sample;
+use super::unwind::{self, Base, FramePointer, Registers, Stack, Step};
+use super::{names, source};
+use crate::model::{self, StackFrame, thread::printable};
+use std::sync::Arc;
+
+/// Frames of one stack told; deeper ones are cut off.
+const FRAMES: usize = 128;
+
+/// Code with frame pointers and without unwind tables: what programs make for themselves, and
+/// hand-written code that keeps to the custom.
+const BY_FRAME_POINTER: Step =
+    Step { base: (Base::Frame, 16), ret: Some(-8), frame_pointer: FramePointer::At(-16) };
+
+/// One function of a stack, not yet named.
+pub enum Stop {
+    /// In a file.
+    Code(Frame),
+    /// In memory the program wrote code to.
+    Generated(u64),
+}
+
+impl Atlas {
+    /// The functions of a copied stack, the innermost first, and whether the last one is where the
+    /// thread began.
+    pub fn walk(&mut self, pid: u32, start: Registers, stack: &Stack<'_>) -> (Vec<Stop>, bool) {
+        let mut stops = Vec::new();
+        let mut at = start;
+        while stops.len() < FRAMES {
+            let step = if let Some(frame) = self.frame(pid, at.pc, 0, stops.is_empty()) {
+                let place = &frame.place;
+                let (step, covered, bottom) = (place.step, place.covered, place.bottom);
+                stops.push(Stop::Code(frame));
+                if bottom {
+                    return (stops, true);
+                }
+                step.or((!covered).then_some(BY_FRAME_POINTER))
+            } else if self.maps(pid).is_generated(at.pc) {
+                stops.push(Stop::Generated(at.pc));
+                Some(BY_FRAME_POINTER)
+            } else {
+                // Nothing runs there: the step before led astray, and so may what it found.
+                return (stops, false);
+            };
+            let Some((up, _)) = step.and_then(|step| unwind::caller(at, &step, stack)) else {
+                break;
+            };
+            at = up;
+        }
+        (stops, false)
+    }
+
+    /// A copied stack with names and lines.
+    pub fn stack(&mut self, sample: &Sample) -> model::Stack {
+        let stack = Stack { start: sample.start, bytes: &sample.bytes };
+        let (stops, complete) = self.walk(sample.id.pid, sample.at, &stack);
+        let mut frames = Vec::new();
+        for stop in &stops {
+            match stop {
+                Stop::Code(frame) => self.tell(sample.id.pid, frame, &mut frames),
+                Stop::Generated(_) => frames.push(StackFrame::default()),
+            }
+            if frames.len() >= FRAMES {
+                break;
+            }
+        }
+        let complete = complete && frames.len() < FRAMES;
+        frames.truncate(FRAMES);
+        model::Stack { frames, complete }
+    }
+
+    /// One place in code as the functions that the compiler made one.
+    fn tell(&mut self, pid: u32, frame: &Frame, out: &mut Vec<StackFrame>) {
+        let source = Source::new(pid, &frame.mapping);
+        let Some(binary) = self.binary(&source) else { return };
+        if let Some(known) = binary.told.get(&frame.address) {
+            return out.extend(known.iter().cloned());
+        }
+        let symbol = frame.place.symbol.as_deref().map(names::readable).unwrap_or_default();
+        let lines = if binary.elf.lines { source::lines(&source, frame.address) } else { vec![] };
+        let offset = frame.pc.wrapping_sub(frame.mapping.start).wrapping_add(frame.mapping.offset);
+        let module: Arc<str> = printable(frame.mapping.file_name()).into();
+        let of = |function: &str, source: Option<(String, u32)>| StackFrame {
+            function: function.into(),
+            source: source.map(|(file, line)| (file.into(), line)),
+            module: module.clone(),
+            offset,
+        };
+        let mut told: Vec<StackFrame> =
+            lines.into_iter().map(|line| of(&line.function, line.place)).collect();
+        match told.last_mut() {
+            // Debug information often has the bare name (`operator()`), the symbol all of it.
+            Some(outer) if !symbol.is_empty() => outer.function = symbol.into(),
+            Some(_) => {}
+            None => told.push(of(&symbol, None)),
+        }
+        out.extend(told.iter().cloned());
+        binary.told.insert(frame.address, told.into());
+    }
+}
