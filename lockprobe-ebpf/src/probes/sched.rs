@@ -24,6 +24,8 @@ use crate::task::{LockCall, Registers, Task};
 use crate::user::{self, Frame};
 
 const TASK_INTERRUPTIBLE: u64 = 1;
+/// Most callers in a row that leave it to their own caller what a sleep is for.
+const MOST_HOPS: u32 = 3;
 
 #[btf_tracepoint(function = "sched_switch")]
 fn sched_switch(ctx: BtfTracePointContext) -> u32 {
@@ -73,15 +75,23 @@ fn on_sleep(task: Task) {
         _ => {}
     }
     let frame = Frame::read(sp);
-    let caller = frame.word(sp, caller_offset);
+    let mut caller = frame.word(sp, caller_offset);
     let mut new = own == verdict::UNKNOWN;
     if flags & wait_flag::CALLER_KNOWN != 0 {
-        let above = filter::verdict_on(tgid, 1, caller);
+        let mut above = filter::verdict_on(tgid, 1, caller);
+        let mut hops = 0;
+        while above & 0xff == verdict::BY_CALLER && hops < MOST_HOPS {
+            caller = frame.word(sp, (above >> 8) as u64);
+            above = filter::verdict_on(tgid, 1, caller);
+            hops += 1;
+        }
         if above & 0xff == verdict::IDLE {
             return count(Counter::SkippedIdle);
         }
         new |= above == verdict::UNKNOWN;
     }
+    // Of a lock the kernel keeps the place says nothing.
+    new &= !call.is_kernels();
     let hash = frame.hash(registers);
     let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, hash, new };
     record_sleep(task, registers, call, at);
@@ -101,13 +111,13 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         if attempt::is_retry(wait, task, call.lock, at) {
             return sleep_on(task, wait, now);
         }
-        // A lock this thread waited for just now has been announced.
-        let before = tally::key(at.tgid, wait);
+        // A lock this thread waited for just now has been announced, and so has the place.
+        let before = (tally::key(at.tgid, wait), wait.ip, wait.caller);
         attempt::begin(wait, task, call, at, now);
         note_holder(wait);
         attempt::take_early_wake(wait, now);
         key = tally::key(at.tgid, wait);
-        if key == before {
+        if (key, wait.ip, wait.caller) == before {
             return;
         }
     } else {
@@ -123,7 +133,8 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
             return count(Counter::DroppedWaitTableFull);
         }
     }
-    if tally::is_new(key) {
+    // The kind of wait is a matter of the place, not of the lock.
+    if at.new || tally::is_new(key) {
         announce_lock(task, registers, call, at, key, now);
     }
 }
@@ -228,5 +239,5 @@ fn announce_lock(
         file::describe(record);
     }
     // To say what a new place is, the agent needs the process, which may end any moment.
-    if at.new { emit::submit_now(entry) } else { emit::submit(entry) }
+    if at.new || call.is_kernels() { emit::submit_now(entry) } else { emit::submit(entry) }
 }

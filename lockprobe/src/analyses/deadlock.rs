@@ -46,7 +46,7 @@ impl Deadlocks {
             // Every wait must have been seen to go on since the first look.
             let seen = cycle.iter().filter_map(|id| table.wait_of(*id)).map(|wait| wait.confirmed);
             let confirmed = seen.min().unwrap_or(0);
-            if confirmed >= first.saturating_add(CONFIRM_AFTER) && self.going_on.len() < AT_MOST {
+            if confirmed.saturating_sub(first) >= CONFIRM_AFTER && self.going_on.len() < AT_MOST {
                 let finding = finding(edges, now);
                 self.going_on.insert(key, finding.clone());
                 findings.push(finding);
@@ -148,7 +148,7 @@ mod tests {
         let id = ThreadId { pid: 1, tid: has };
         let holder = Some(Holder { id, name: "h".into(), source: HolderSource::OwnerWord });
         let what =
-            What::Contended { holder: holder.clone(), estimated: false, mode: Mode::Exclusive };
+            What::Contended { holder: holder.clone(), mode: Mode::Exclusive, estimated: false };
         apply(tracker, since, tid, address, what);
         apply(tracker, time, tid, address, What::StillWaiting { holder });
     }

@@ -113,7 +113,7 @@ mod tests {
                 source: HolderSource::OwnerWord,
             };
             let holder = (has != 99).then_some(holder);
-            let what = What::Contended { holder, estimated: true, mode: Mode::Exclusive };
+            let what = What::Contended { holder, mode: Mode::Exclusive, estimated: true };
             tracker.apply(LockEvent { time: 5, lock, thread, what }, &mut Vec::new());
         }
         for id in root_holders(tracker.table()) {

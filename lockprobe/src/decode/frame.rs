@@ -1,7 +1,7 @@
 //! One frame, one observation.
 
 use lockprobe_ebpf::wire::{
-    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, WaitRecord, call,
+    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, Wait, WaitRecord, call,
     dropped, kind, process_event, reason, wait_flag,
 };
 use zerocopy::FromBytes;
@@ -42,11 +42,12 @@ pub(super) fn thread(t: &wire::Thread) -> Thread {
     }
 }
 
-pub(super) fn reason(reason: u32) -> Result<WakeReason, Malformed> {
-    Ok(match reason {
+pub(super) fn reason(w: &Wait) -> Result<WakeReason, Malformed> {
+    Ok(match w.reason {
         reason::UNKNOWN => WakeReason::Unknown,
         reason::RELEASE => WakeReason::Release,
         reason::SIGNAL => WakeReason::Signal,
+        reason::EXIT if w.waker_call == NR_EXIT => WakeReason::ThreadExit,
         reason::EXIT => WakeReason::Exit,
         reason::OTHER => WakeReason::Other,
         _ => return Err(Malformed::Value),
@@ -68,7 +69,7 @@ fn wait(
 fn futex_wait(record: &WaitRecord) -> Result<WaitSeen, Malformed> {
     let w = record.wait;
     let has = |flag| w.flags & flag != 0;
-    let reason = reason(w.reason)?;
+    let reason = reason(&w)?;
     let operation = w.call < 64 && (call::OPERATIONS >> w.call) & 1 == 1;
     let known = operation || w.call == call::FUTEX2_WAIT;
     if !known || record.thread.tid == 0 || w.start_ns > w.sleep_ns {
@@ -104,6 +105,9 @@ fn futex_wait(record: &WaitRecord) -> Result<WaitSeen, Malformed> {
     })
 }
 
+/// `exit`, by which one thread ends; a whole process ends by `exit_group`.
+const NR_EXIT: u32 = if cfg!(target_arch = "aarch64") { 93 } else { 60 };
+
 fn is_pi(call: u32) -> bool {
     matches!(call, call::FUTEX_LOCK_PI | call::FUTEX_LOCK_PI2 | call::FUTEX_WAIT_REQUEUE_PI)
 }
@@ -120,6 +124,7 @@ fn lock(frame: &[u8]) -> Result<Observation, Malformed> {
         address: record.lock,
         private: record.flags & wait_flag::PRIVATE != 0,
         priority_inheritance: is_pi(record.call),
+        value: record.value,
         ip: record.ip,
         sp: record.sp,
         bp: record.bp,

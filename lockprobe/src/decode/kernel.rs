@@ -46,7 +46,7 @@ fn known(process: u32) -> Option<u32> {
 /// A wait in this phase.
 pub fn wait(record: &WaitRecord, phase: Phase) -> Result<KernelWait, Malformed> {
     let w = &record.wait;
-    let reason = reason(w.reason)?;
+    let reason = reason(w)?;
     let has = |flag| w.flags & flag != 0;
     if record.thread.tid == 0 || w.start_ns > w.sleep_ns || !has(wait_flag::WORDS) {
         return Err(Malformed::Value);

@@ -23,10 +23,10 @@ pub enum What {
     Contended {
         /// Who has the lock, if that is known.
         holder: Option<Holder>,
+        /// How the thread would have it.
+        mode: Mode,
         /// The time is an estimate.
         estimated: bool,
-        /// How it wants it.
-        mode: Mode,
     },
     /// The thread has waited since the first of these times and waits still.
     StillWaiting {

@@ -52,9 +52,18 @@ impl Tracker {
     pub fn apply(&mut self, event: LockEvent, out: &mut Vec<Span>) {
         let id = event.thread.id;
         match event.what {
-            What::Contended { holder, estimated, mode } => {
-                let how = (mode, estimated);
-                self.table.begin(&event.lock, event.thread, event.time, holder, how);
+            What::Contended { holder, mode, estimated } => {
+                let (lock, thread, since) = (event.lock, event.thread, event.time);
+                self.table.begin(Ongoing {
+                    lock,
+                    thread,
+                    since,
+                    current_holder: holder.clone(),
+                    holder,
+                    mode,
+                    estimated,
+                    confirmed: since,
+                });
             }
             What::Polled { .. } => out.extend(self.polled(event).map(Span::Acquire)),
             What::StillWaiting { holder } => self.table.confirm(id, event.time, holder),

@@ -29,7 +29,7 @@ fn wants(time: u64, who: u32, address: u64, has: u32) -> Step {
         time,
         address,
         who,
-        What::Contended { holder: Some(holder(has)), estimated: false, mode: Mode::Exclusive },
+        What::Contended { holder: Some(holder(has)), mode: Mode::Exclusive, estimated: false },
     )
 }
 
@@ -169,7 +169,7 @@ fn a_chain_is_no_circle_and_a_guess_makes_none() {
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), wants(12, 2, 8, 3)]);
     assert!(wait_for::cycles(tracker.table()).is_empty());
     let guessed = Holder { source: HolderSource::Waker, ..holder(1) };
-    let what = What::Contended { holder: Some(guessed), estimated: false, mode: Mode::Exclusive };
+    let what = What::Contended { holder: Some(guessed), mode: Mode::Exclusive, estimated: false };
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), (12, 8, 2, what)]);
     assert!(wait_for::cycles(tracker.table()).is_empty());
 }

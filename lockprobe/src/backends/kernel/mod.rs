@@ -229,7 +229,7 @@ impl Kernel {
         let wait = &attempt.wait;
         let error = match wait.reason {
             _ if self.holds.is_followed(&wait.lock) => "interrupted",
-            WakeReason::Signal | WakeReason::Exit => "interrupted",
+            WakeReason::Signal | WakeReason::Exit | WakeReason::ThreadExit => "interrupted",
             WakeReason::Other if wait.timed => "timeout",
             _ => return self.acquired(attempt, wait.ran, out),
         };

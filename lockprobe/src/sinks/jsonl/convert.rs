@@ -58,14 +58,14 @@ pub fn lock_to_json(described: &Arc<LockDescription>) -> Value {
 }
 
 /// The end of looking for findings alone.
-pub fn look_to_json(waiting: usize, findings: u64, now: u64, session: &Session) -> Value {
+pub fn look_to_json(summary: &Summary, findings: u64, session: &Session) -> Value {
     let mut o = Object::new();
     put(&mut o, "record", "look");
-    put(&mut o, "time_unix_nano", session.unix_nanos(now));
+    put(&mut o, "time_unix_nano", session.unix_nanos(summary.end));
     put(&mut o, HOST_NAME, session.host.as_str());
     put(&mut o, TELEMETRY_DISTRO_NAME, "lockprobe");
     put(&mut o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
-    put(&mut o, "waiting", waiting);
+    put(&mut o, "waiting", summary.still_waiting());
     put(&mut o, "findings", findings);
     Value::Object(o)
 }
@@ -82,6 +82,9 @@ fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
     put(o, LOCK_ID, lock.id.to_string());
+    if let Some(scope) = lock.id.scope() {
+        put(o, LOCK_SCOPE, scope);
+    }
     put(o, LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" });
     if let Some(site) = &lock.call_site {
         call_site(o, site);

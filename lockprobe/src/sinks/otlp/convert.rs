@@ -270,6 +270,7 @@ fn describe(list: &mut Vec<KeyValue>, lock: &LockDescription) {
     list.push(text(names::LOCK_TYPE, lock.kind.name()));
     list.push(text(names::LOCK_NAME, &*lock.name));
     list.push(text(names::LOCK_ID, lock.id.to_string()));
+    list.extend(lock.id.scope().map(|scope| text(names::LOCK_SCOPE, scope)));
     list.push(text(names::LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" }));
 }
 

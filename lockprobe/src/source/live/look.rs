@@ -97,12 +97,13 @@ impl Look {
         wait: Wait,
         now: u64,
     ) -> Option<WaitRecord> {
-        let before = match self.sleeps.get(&tid) {
-            Some(before) => *before,
-            None => *self.sleeps.entry(tid).or_insert(waits::sleeps(tid)?),
-        };
+        let before = self.sleeps.get(&tid).copied();
+        if before.is_none() {
+            self.sleeps.insert(tid, waits::sleeps(tid)?);
+        }
         let record = waits::standing(&self.tables, files, tid, wait, now)?;
-        (waits::sleeps(tid) == Some(before)).then_some(record)
+        let same = before.is_none_or(|before| waits::sleeps(tid) == Some(before));
+        same.then_some(record)
     }
 
     fn forget(&mut self, tid: u32) {
