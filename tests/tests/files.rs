@@ -252,3 +252,30 @@ fn a_signal_ends_a_wait_and_a_child_keeps_the_lock_of_its_parent() {
         assert_eq!(number(told, "lock.holder.tid"), 0, "{told}");
     }
 }
+
+#[test]
+fn a_mutex_and_a_file_make_a_deadlock_of_two_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, said) = lasting("deadlock", &directory.path().join("file"));
+    let both = [number(&said, "flock"), number(&said, "mutex")];
+    let pids = both.map(|pid| format!("-p{pid}"));
+    let ended = run(["deadlocks", "--format", "json", &pids[0], &pids[1]]).expect(3);
+    assert!(ended.stdout.contains(&format!("\"lock.holder.pid\":{}", both[0])), "{}", ended.stdout);
+    let watch = Watch::start(&["trace", &pids[0], &pids[1]]);
+    watch.until_some(|r| r["record"] == "finding");
+    program.end();
+    let records = watch.records();
+    let [begun, _] = records.findings()[..] else { panic!("{records:#?}") };
+    assert_eq!(text(begun, "lock.finding.type"), "deadlock");
+    let told: Vec<Value> = begun["cycle"].as_array().unwrap().clone();
+    let edge = |system: &str| told.iter().find(|e| text(e, "lock.system.name") == system).unwrap();
+    let (flock, mutex) = (edge("flock"), edge("pthread"));
+    assert_eq!(
+        (number(flock, "process.pid"), number(flock, "lock.holder.pid")),
+        (both[1], both[0])
+    );
+    assert_eq!(
+        (number(mutex, "process.pid"), number(mutex, "lock.holder.pid")),
+        (both[0], both[1])
+    );
+}

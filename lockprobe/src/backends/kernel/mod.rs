@@ -199,7 +199,8 @@ impl Kernel {
             ProcessEvent::ThreadExit => self.attempts.end(|other| other == id),
         };
         for attempt in ended {
-            if attempt.wait.ran != 0 {
+            // Whether it got a lock of a file would have been seen.
+            if attempt.wait.ran != 0 && !self.holds.is_followed(&attempt.wait.lock) {
                 self.ended(&attempt, out);
                 continue;
             }
