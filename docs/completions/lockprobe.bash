@@ -276,7 +276,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__record)
-            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --duration --ring-size --output --help"
+            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --duration --ring-size --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -394,7 +394,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --duration --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
+            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --duration --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -53,6 +53,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-stacks -d 'Take no stacks'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-files -d 'Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
@@ -63,6 +64,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration 
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l lock-files -d 'Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
 jsonl\t'One JSON object a line'

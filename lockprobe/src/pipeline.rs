@@ -290,6 +290,6 @@ fn kind_of(frame: &[u8]) -> Option<u32> {
 fn from_ring(frame: &[u8]) -> bool {
     matches!(
         kind_of(frame),
-        Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS | kind::FILE)
+        Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS | kind::FILE | kind::LOCK_FILE)
     )
 }

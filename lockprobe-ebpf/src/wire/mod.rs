@@ -5,6 +5,7 @@
 mod counter;
 mod file;
 mod lock;
+mod lock_file;
 mod process;
 mod standing;
 mod wait;
@@ -13,6 +14,8 @@ pub use counter::{Counter, dropped};
 pub use file::{FileKey, FileRecord, Place, Poll, Request, class, file_event, mode};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
 pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
+pub use lock_file::Latest;
+pub use lock_file::{CALLS, LockFileRecord, Maker, PATH_BYTES, lock_file_event, made, name_call};
 pub use process::{ProcessRecord, process_event};
 pub use standing::Standing;
 pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
@@ -44,6 +47,8 @@ pub mod kind {
     pub const FACT: u32 = 9;
     /// Something happened to a contended lock of a file (`FileRecord`).
     pub const FILE: u32 = 10;
+    /// Something happened to a file that is a lock by being there (`LockFileRecord`).
+    pub const LOCK_FILE: u32 = 11;
 }
 
 /// What every record begins with.

@@ -72,7 +72,13 @@ pub fn observe(
     let min_wait = u64::try_from(capture.min_wait.as_nanos()).unwrap_or(u64::MAX);
     let stack_threshold = (!capture.no_stacks)
         .then(|| u64::try_from(capture.stack_threshold.as_nanos()).unwrap_or(u64::MAX));
-    let options = Options { min_wait, stack_threshold, ring_bytes: capture.ring_size, targets };
+    let options = Options {
+        min_wait,
+        stack_threshold,
+        ring_bytes: capture.ring_size,
+        targets,
+        lock_files: capture.lock_files,
+    };
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     let recorder = recorder(live.session())?;

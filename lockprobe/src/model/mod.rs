@@ -27,7 +27,9 @@ pub use fact::{
 };
 pub use finding::{Edge, Finding, FindingKind};
 pub use histogram::Histogram;
-pub use kernel::{CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, Phase};
+pub use kernel::{
+    CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, LockFileSeen, Phase,
+};
 pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,

@@ -1,7 +1,8 @@
 //! What the kernel half saw, decoded, before anyone has said what it means.
 
 use super::{
-    CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait, LockCounts, Losses, Thread, ThreadId,
+    CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait, LockCounts, LockFileSeen, Losses,
+    Thread, ThreadId,
 };
 
 /// One decoded record.
@@ -21,6 +22,8 @@ pub enum Observation {
     KernelLock(KernelLockSeen),
     /// Something happened to a contended lock of a file.
     File(FileSeen),
+    /// Something happened to a file that is a lock by being there.
+    LockFile(Box<LockFileSeen>),
     /// Counts of one lock the kernel keeps, at the end.
     KernelCounts {
         /// Which.
@@ -190,6 +193,7 @@ impl Observation {
             Self::KernelWait(w) => Some(w.thread.id),
             Self::KernelLock(l) => Some(l.thread.id),
             Self::File(f) => Some(f.thread.id),
+            Self::LockFile(f) => Some(f.thread.id),
             Self::Process(p) => Some(p.thread.id),
             _ => None,
         }

@@ -67,6 +67,9 @@ impl Pipeline {
                 kernel::Want::Path { thread, descriptor, device, inode } => {
                     Fact::File(enricher.file(thread, descriptor, device, inode))
                 }
+                kernel::Want::Directory { thread, descriptor, device, inode } => {
+                    Fact::File(enricher.directory(thread, descriptor, device, inode))
+                }
                 kernel::Want::Holder(pid) => Fact::Holder(enricher.holder(pid)),
             };
             self.learn(fact, out)?;

@@ -10,6 +10,7 @@ pub mod file_table;
 mod kernel_locks;
 mod kernel_waits;
 mod load;
+mod lock_files;
 mod look;
 mod reader;
 mod standing;
@@ -48,6 +49,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Whom to watch.
     pub targets: Targets,
+    /// Also files that are locks by being there, which slows every system call of the machine.
+    pub lock_files: bool,
 }
 
 /// A running observation. Dropping it detaches everything.
@@ -86,6 +89,10 @@ impl Live {
             let _ = tables.targets.insert(pid, 1, 0);
         }
         let (attached, synthetic) = if attach {
+            if options.lock_files {
+                lock_files::prepare(&mut ebpf)?;
+                attach::attach_lock_files(&mut ebpf)?;
+            }
             attach::attach(&mut ebpf)?;
             (Some(ebpf), None)
         } else {

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
 use aya::Ebpf;
-use lockprobe_ebpf::wire::{Header, LockKey, LockStats, ProcessRecord, kind, process_event};
+use lockprobe_ebpf::wire::{
+    Counter, Header, LockKey, LockStats, ProcessRecord, kind, process_event,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::attach;
 use super::load::monotonic;
 use super::tables::ReaderTables;
 use super::verdicts::Inbox;
@@ -279,12 +282,14 @@ impl Reader {
             self.look(monotonic(), &mut batch);
             batch
         };
+        let unseen = self.ebpf.as_mut().map_or(0, attach::lock_files_missed);
         // Detached, the programs can add nothing; the maps stay with us.
         drop(self.ebpf.take());
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;
         self.harvest(now, &mut batch, |_, _| true);
-        let counters = self.tables.counters();
+        let mut counters = self.tables.counters();
+        counters[Counter::CallsUnseen as usize] = unseen;
         batch.push_parts(kind::COUNTERS, now, &[counters.as_bytes()]);
         batch.push_tick(now);
         let _ = self.batches.send(batch);
