@@ -96,6 +96,24 @@ fn a_stripped_program_has_the_names_it_exports() {
     assert!(waiters >= 10 && holders >= 10, "{waiters} and {holders} of {all}");
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn generated_code_has_the_names_its_maker_wrote() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = program(directory.path(), &["-O1", "-g"]);
+    let (records, said) = traced(&[&program, "generated", "12", "60"]);
+    let line = |name: &str| format!("stacks.c:{})", said[name]);
+    let stacks = records.acquires().into_iter().filter_map(|r| r["code.stacktrace"].as_str());
+    let stacks: Vec<&str> = stacks.filter(|stack| !stack.ends_with("\n...")).collect();
+    let lock = line("lock");
+    let with = |name: &str| format!("{lock}\n{name}\ntransfer (");
+    // The program takes its map away when it ends, and the last stack may be read after that.
+    let (named, nameless) = (with("made_at_run_time ledger.js:7"), with("??"));
+    let count = stacks.iter().filter(|stack| stack.contains(&named)).count();
+    assert!(count >= 8, "{count} of 12: {stacks:#?}");
+    assert!(stacks.iter().all(|stack| stack.contains(&named) || stack.contains(&nameless)));
+}
+
 #[test]
 fn waits_little_longer_than_the_threshold_are_seen_too() {
     let directory = tempfile::tempdir().unwrap();
@@ -146,7 +164,7 @@ fn without_stacks_nothing_is_said_of_them() {
     assert!(!shown.contains("post_entry (") && !shown.contains("stack_"), "{shown}");
     let ended = watched(&["trace"], [&program, "rounds", "3", "40"]).expect(0);
     assert!(!ended.stdout.contains("take_a_nap"), "on request only: {}", ended.stdout);
-    let ended = watched(&["trace", "--stacks"], [&program, "rounds", "3", "40"]).expect(0);
+    let ended = watched(&["trace", "--stacks"], [&program, "rounds", "8", "60"]).expect(0);
     assert!(ended.stdout.contains("            post_entry ("), "{}", ended.stdout);
     assert!(ended.stdout.contains(" held it here:\n"), "{}", ended.stdout);
 }

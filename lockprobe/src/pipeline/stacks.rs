@@ -113,7 +113,7 @@ impl Stacks {
     pub fn look_now(wait: &WaitSeen, enricher: &mut Enricher) -> Vec<Fact> {
         let key = (wait.thread.id, wait.start);
         let (address, sp, ip) = (wait.address, wait.sp, wait.ip);
-        let waiter = enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, |_| true);
+        let waiter = enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, || true);
         vec![fact(key, key.0, waiter, enricher)]
     }
 
@@ -137,10 +137,10 @@ impl Stacks {
             {
                 let at = open.others.iter().position(|(id, _)| *id == waker.id);
                 open.holder = at.map(|at| open.others.swap_remove(at));
-                if open.told {
-                    facts.extend(open.holder.map(|(id, copied)| fact(key, id, copied, enricher)));
-                    return facts;
-                }
+            }
+            if open.told {
+                facts.extend(open.holder.map(|(id, copied)| fact(key, id, copied, enricher)));
+                return facts;
             }
             tell(key, &mut open, enricher, &mut facts);
         } else if let Some((_, sample)) = first.filter(|_| !self.known.contains_key(&key)) {
