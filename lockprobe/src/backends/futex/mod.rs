@@ -117,7 +117,7 @@ impl Futex {
                 self.people.forget_the_missing();
                 self.settle(now.saturating_sub(GRACE), out);
             }
-            Observation::Counts { .. } | Observation::Losses(_) => {}
+            _ => {}
         }
     }
 
@@ -163,7 +163,11 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_) | Fact::Stack(_) | Fact::Activity(_) => {}
+            Fact::Process(_)
+            | Fact::Stack(_)
+            | Fact::Activity(_)
+            | Fact::File(_)
+            | Fact::Holder(_) => {}
         }
     }
 
