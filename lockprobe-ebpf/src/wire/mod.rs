@@ -3,12 +3,14 @@
 //! In: nothing. Out: types. Never: pointers, `std`, anything that allocates.
 
 mod counter;
+mod file;
 mod lock;
 mod process;
 mod standing;
 mod wait;
 
 pub use counter::{Counter, dropped};
+pub use file::{FileKey, FileRecord, Place, Poll, Request, class, file_event, mode};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
 pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
 pub use process::{ProcessRecord, process_event};
@@ -40,6 +42,8 @@ pub mod kind {
     pub const TICK: u32 = 8;
     /// Something the agent learnt outside the kernel (JSON), kept so that a replay knows it too.
     pub const FACT: u32 = 9;
+    /// Something happened to a contended lock of a file (`FileRecord`).
+    pub const FILE: u32 = 10;
 }
 
 /// What every record begins with.

@@ -43,20 +43,20 @@ pub struct Holders {
 
 /// Holders that ought to be looked at now, those not looked at for longest first.
 pub fn worth_a_look(table: &LockTable, activities: &Activities, now: u64) -> Vec<ThreadId> {
-    let old = table.waiting().filter(|w| w.since + LOOK_FROM <= now);
+    let old = table.waiting().filter(|w| now.saturating_sub(w.since) >= LOOK_FROM);
     let holders = old.filter_map(named).map(|holder| holder.id).filter(|id| id.tid != 0);
     let holders: BTreeSet<ThreadId> = holders.collect();
     let looked = |id: ThreadId| activities.of(id).map_or(0, |seen| seen.activity.time);
     let mut due: Vec<(u64, ThreadId)> = holders.into_iter().map(|id| (looked(id), id)).collect();
-    due.retain(|(looked, _)| looked + LOOK_EVERY <= now);
+    due.retain(|(looked, _)| now.saturating_sub(*looked) >= LOOK_EVERY);
     due.sort_unstable();
     due.truncate(LOOKS_AT_MOST);
     due.into_iter().map(|(_, id)| id).collect()
 }
 
-/// The holder that the lock's memory names.
+/// The holder that the lock's memory names, or the kernel that keeps the lock.
 fn named(wait: &Ongoing) -> Option<&Holder> {
-    wait.current_holder.as_ref().filter(|holder| holder.source == HolderSource::OwnerWord)
+    wait.current_holder.as_ref().filter(|holder| holder.source.is_certain())
 }
 
 impl Holders {
@@ -81,7 +81,8 @@ impl Holders {
             let first = seen.or(self.suspects.get(&key).copied()).unwrap_or(now);
             // The lock must have been read again since the holder was found missing.
             let confirmed = stall.waits.iter().map(|w| w.confirmed).max().unwrap_or(0);
-            let certain = key.0 != FindingKind::Orphan || confirmed >= first + CONFIRM_AFTER;
+            let certain =
+                key.0 != FindingKind::Orphan || confirmed.saturating_sub(first) >= CONFIRM_AFTER;
             if certain && self.going_on.len() < AT_MOST {
                 let finding = stall.finding(key, now);
                 self.going_on.insert(key, finding.clone());
@@ -126,19 +127,24 @@ impl Holders {
 
 /// What is wrong with the holder of a wait, if it is certain that something is.
 fn kind_of(wait: &Ongoing, holder: &Holder, seen: Option<&Seen>, now: u64) -> Option<FindingKind> {
+    // What the kernel keeps it takes back from a process that ends; and of one with several threads
+    // it does not say which has the lock.
+    let of_memory = holder.source == HolderSource::OwnerWord;
     if holder.id.tid == 0 {
-        return Some(FindingKind::Orphan);
+        return of_memory.then_some(FindingKind::Orphan);
     }
     let seen = seen?;
     let kind = match seen.activity.doing {
+        Doing::Gone if !of_memory => return None,
         Doing::Gone => return Some(FindingKind::Orphan),
         Doing::Stopped | Doing::Traced => FindingKind::HolderStopped,
         Doing::Frozen => FindingKind::HolderFrozen,
         Doing::DiskSleep => FindingKind::HolderInIo,
         _ => return None,
     };
-    let long = wait.since + STALLED_AFTER <= now && seen.since + SAME_FOR <= seen.activity.time;
-    long.then_some(kind)
+    let waited = now.saturating_sub(wait.since);
+    let same_for = seen.activity.time.saturating_sub(seen.since);
+    (waited >= STALLED_AFTER && same_for >= SAME_FOR).then_some(kind)
 }
 
 /// Waits for one holder of one lock.
@@ -190,7 +196,7 @@ impl Stall<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LockDescription, LockEvent, LockKind, Thread, What};
+    use crate::model::{LockDescription, LockEvent, LockKind, Mode, Thread, What};
     use crate::track::Tracker;
 
     const MS: u64 = 1_000_000;
@@ -221,7 +227,11 @@ mod tests {
         fn waits(&mut self, time: u64, owner: ThreadId) {
             let holder =
                 Some(Holder { id: owner, name: "h".into(), source: HolderSource::OwnerWord });
-            self.event(0, 1, What::Contended { holder: holder.clone(), estimated: false });
+            self.event(
+                0,
+                1,
+                What::Contended { holder: holder.clone(), mode: Mode::Exclusive, estimated: false },
+            );
             self.event(time, 1, What::StillWaiting { holder });
         }
 
@@ -310,7 +320,11 @@ mod tests {
         let holder = Holder { id: OWNER, name: "h".into(), source: HolderSource::Waker };
         for look in 1..30 {
             let holder = Some(holder.clone());
-            story.event(0, 1, What::Contended { holder: holder.clone(), estimated: false });
+            story.event(
+                0,
+                1,
+                What::Contended { holder: holder.clone(), mode: Mode::Exclusive, estimated: false },
+            );
             story.event(look * 100 * MS, 1, What::StillWaiting { holder });
             story.does(look * 100 * MS, Doing::Stopped, 5);
             assert!(story.check(look * 100 * MS).is_empty());

@@ -1,6 +1,8 @@
 //! What the kernel half saw, decoded, before anyone has said what it means.
 
-use super::{Fact, LockCounts, Losses, Thread, ThreadId};
+use super::{
+    CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait, LockCounts, Losses, Thread, ThreadId,
+};
 
 /// One decoded record.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +15,19 @@ pub enum Observation {
     Waiting(WaitSeen),
     /// A lock was contended for the first time.
     Lock(Box<LockSeen>),
+    /// A wait for a lock the kernel keeps.
+    KernelWait(KernelWait),
+    /// A lock the kernel keeps was contended for the first time.
+    KernelLock(KernelLockSeen),
+    /// Something happened to a contended lock of a file.
+    File(FileSeen),
+    /// Counts of one lock the kernel keeps, at the end.
+    KernelCounts {
+        /// Which.
+        key: CountsKey,
+        /// The counts.
+        counts: LockCounts,
+    },
     /// A process or thread began, changed or ended.
     Process(ProcessSeen),
     /// Counts of one lock, at the end.
@@ -54,8 +69,10 @@ pub enum WakeReason {
     Release,
     /// A signal.
     Signal,
-    /// An exiting thread.
+    /// The process ending.
     Exit,
+    /// Another thread ending: it leaves a robust lock.
+    ThreadExit,
     /// A timer, an interrupt, something else.
     Other,
 }
@@ -128,6 +145,8 @@ pub struct LockSeen {
     pub private: bool,
     /// The call is a priority-inheritance operation.
     pub priority_inheritance: bool,
+    /// Value the call expected.
+    pub value: u32,
     /// User instruction, stack and frame pointer.
     pub ip: u64,
     /// Stack pointer.
@@ -168,6 +187,9 @@ impl Observation {
         match self {
             Self::Wait(w) | Self::Resume(w) | Self::Waiting(w) => Some(w.thread.id),
             Self::Lock(l) => Some(l.thread.id),
+            Self::KernelWait(w) => Some(w.thread.id),
+            Self::KernelLock(l) => Some(l.thread.id),
+            Self::File(f) => Some(f.thread.id),
             Self::Process(p) => Some(p.thread.id),
             _ => None,
         }

@@ -20,8 +20,7 @@ use std::sync::Arc;
 use identity::{Role, span_id};
 
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Mode, Outcome, Precision, SpanId, ThreadId,
-    What,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, SpanId, ThreadId, What,
 };
 
 /// What tracking an event brings to light.
@@ -53,9 +52,20 @@ impl Tracker {
     pub fn apply(&mut self, event: LockEvent, out: &mut Vec<Span>) {
         let id = event.thread.id;
         match event.what {
-            What::Contended { holder, estimated } => {
-                self.table.begin(&event.lock, event.thread, event.time, holder, estimated);
+            What::Contended { holder, mode, estimated } => {
+                let (lock, thread, since) = (event.lock, event.thread, event.time);
+                self.table.begin(Ongoing {
+                    lock,
+                    thread,
+                    since,
+                    current_holder: holder.clone(),
+                    holder,
+                    mode,
+                    estimated,
+                    confirmed: since,
+                });
             }
+            What::Polled { .. } => out.extend(self.polled(event).map(Span::Acquire)),
             What::StillWaiting { holder } => self.table.confirm(id, event.time, holder),
             What::Acquired { from, wake_delay, sleeps } => {
                 let end = End { time: event.time, outcome: Outcome::Acquired, error: None };
@@ -100,11 +110,11 @@ impl Tracker {
     }
 
     fn acquire(&mut self, id: ThreadId, end: &End, sleeps: u32) -> Option<AcquireSpan> {
-        let Ongoing { lock, thread, since, holder, estimated, .. } = self.table.end(id)?;
+        let Ongoing { lock, thread, since, holder, mode, estimated, .. } = self.table.end(id)?;
         let queue_depth = self.table.leave_queue(&lock.id, id, holder.as_ref(), (since, end.time));
         Some(AcquireSpan {
             id: span_id(&lock.id, id, since, Role::Acquire),
-            mode: Mode::Exclusive,
+            mode,
             lock,
             thread,
             start: since,
@@ -118,6 +128,33 @@ impl Tracker {
             sleeps,
             queue_depth,
             start_estimated: estimated,
+            stacks: None,
+        })
+    }
+
+    /// An attempt that did not sleep in the lock: it was never in the table.
+    fn polled(&self, event: LockEvent) -> Option<AcquireSpan> {
+        let LockEvent { time, lock, thread, what } = event;
+        let What::Polled { since, holder, from, mode, outcome, error, attempts } = what else {
+            return None;
+        };
+        let hold = from.as_ref().and_then(|from| self.table.last_hold(&lock.id, from.id, time));
+        Some(AcquireSpan {
+            id: span_id(&lock.id, thread.id, since, Role::Acquire),
+            mode,
+            queue_depth: 1 + self.table.waiters(&lock.id),
+            lock,
+            thread,
+            start: since,
+            end: time.max(since),
+            outcome,
+            error,
+            holder,
+            handed_over_by: from,
+            blocked_by: hold,
+            wake_delay: None,
+            sleeps: attempts,
+            start_estimated: false,
             stacks: None,
         })
     }

@@ -7,9 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
-    LockDescription, LockSummary, Losses, Mode, Outcome, Precision, ProcessFact, Record, Session,
-    SpanId, Summary,
+    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, LockDescription,
+    LockSummary, Losses, Precision, ProcessFact, Record, Session, SpanId, Summary,
 };
 
 type Object = Map<String, Value>;
@@ -59,14 +58,14 @@ pub fn lock_to_json(described: &Arc<LockDescription>) -> Value {
 }
 
 /// The end of looking for findings alone.
-pub fn look_to_json(waiting: usize, findings: u64, now: u64, session: &Session) -> Value {
+pub fn look_to_json(summary: &Summary, findings: u64, session: &Session) -> Value {
     let mut o = Object::new();
     put(&mut o, "record", "look");
-    put(&mut o, "time_unix_nano", session.unix_nanos(now));
+    put(&mut o, "time_unix_nano", session.unix_nanos(summary.end));
     put(&mut o, HOST_NAME, session.host.as_str());
     put(&mut o, TELEMETRY_DISTRO_NAME, "lockprobe");
     put(&mut o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
-    put(&mut o, "waiting", waiting);
+    put(&mut o, "waiting", summary.still_waiting());
     put(&mut o, "findings", findings);
     Value::Object(o)
 }
@@ -83,6 +82,9 @@ fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
     put(o, LOCK_ID, lock.id.to_string());
+    if let Some(scope) = lock.id.scope() {
+        put(o, LOCK_SCOPE, scope);
+    }
     put(o, LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" });
     if let Some(site) = &lock.call_site {
         call_site(o, site);
@@ -99,22 +101,13 @@ fn call_site(o: &mut Object, site: &CallSite) {
     }
 }
 
-/// How a holder is known, as `lock.holder.source` has it.
-pub fn source_name(source: HolderSource) -> &'static str {
-    match source {
-        HolderSource::OwnerWord => "owner_word",
-        HolderSource::Waker => "waker",
-        HolderSource::LastAcquirer => "last_acquirer",
-    }
-}
-
 fn holder(o: &mut Object, holder: &Holder) {
     put(o, LOCK_HOLDER_PID, holder.id.pid);
     put(o, LOCK_HOLDER_TID, holder.id.tid);
     if !holder.name.is_empty() {
         put(o, LOCK_HOLDER_NAME, holder.name.as_str());
     }
-    put(o, LOCK_HOLDER_SOURCE, source_name(holder.source));
+    put(o, LOCK_HOLDER_SOURCE, holder.source.name());
 }
 
 fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMap<u32, String>) {
@@ -123,17 +116,8 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     put(o, THREAD_ID, s.thread.id.tid);
     put(o, THREAD_NAME, s.thread.name());
     lock(o, &s.lock);
-    let mode = match s.mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Unknown => "unknown",
-    };
-    put(o, LOCK_MODE, mode);
-    let outcome = match s.outcome {
-        Outcome::Acquired => "acquired",
-        Outcome::Abandoned => "abandoned",
-        Outcome::Waiting => "waiting",
-    };
-    put(o, LOCK_OUTCOME, outcome);
+    put(o, LOCK_MODE, s.mode.name());
+    put(o, LOCK_OUTCOME, s.outcome.name());
     if let Some(error) = s.error {
         put(o, ERROR_TYPE, error);
     }
@@ -184,7 +168,7 @@ fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32,
         HoldEnd::Unknown => "unknown",
     };
     put(o, LOCK_HOLD_END, ended);
-    put(o, LOCK_HOLDER_SOURCE, source_name(s.holder.source));
+    put(o, LOCK_HOLDER_SOURCE, s.holder.source.name());
     put(o, LOCK_WAITERS, s.waiters);
 }
 

@@ -33,12 +33,15 @@ fn property(key: &str) -> Value {
         | LOCK_HOLDER_TID
         | LOCK_HANDED_OVER_BY_TID
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
-        LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
-        LOCK_MODE => json!({ "enum": ["exclusive", "unknown"] }),
+        LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "refused", "waiting"] }),
+        LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
+        LOCK_SCOPE => json!({ "enum": ["process"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
-        LOCK_HOLDER_SOURCE => json!({ "enum": ["owner_word", "waker", "last_acquirer"] }),
+        LOCK_HOLDER_SOURCE => {
+            json!({ "enum": ["owner_word", "waker", "last_acquirer", "lock_table"] })
+        }
         LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
         LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
         LOCK_FINDING_STATE => json!({ "enum": ["begin", "end"] }),
@@ -47,7 +50,9 @@ fn property(key: &str) -> Value {
         LOCK_STACK_MISSING => {
             json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
         }
-        ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
+        ERROR_TYPE => {
+            json!({ "enum": ["timeout", "thread_exit", "interrupted", "deadlock", "gave_up"] })
+        }
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
         }
@@ -102,8 +107,8 @@ pub fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: 
 
 /// What every record about a lock says of it.
 pub const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
-/// Where its call site is, as far as known.
-pub const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
+/// What is said of some locks only; where the call site is, as far as known.
+pub const SOME: [&str; 4] = [LOCK_SCOPE, CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
 const STACKS: [&str; 4] =
     [CODE_STACKTRACE, LOCK_HOLDER_STACKTRACE, LOCK_HOLDER_STATE, LOCK_STACK_MISSING];
@@ -129,7 +134,7 @@ fn acquire() -> Value {
     ]
     .concat();
     let optional = [
-        &CODE[..],
+        &SOME[..],
         &HOLDER,
         &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
         &[LOCK_HANDED_OVER_BY_TID],
@@ -159,7 +164,7 @@ fn hold() -> Value {
         &[LOCK_HOLD_END, LOCK_HOLDER_SOURCE, LOCK_WAITERS],
     ]
     .concat();
-    let optional = [&CODE[..], &[SERVICE_NAME]].concat();
+    let optional = [&SOME[..], &[SERVICE_NAME]].concat();
     object(Some("hold"), &required, &optional, span(json!({})))
 }
 
@@ -167,7 +172,7 @@ fn hold() -> Value {
 fn edge() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
+    let optional = [&SOME[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
     object(None, &required, &optional, json!({ "start_time_unix_nano": time() }))
 }
 
@@ -212,7 +217,7 @@ fn look() -> Value {
 
 fn summary() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
-    let optional = [&CODE[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
+    let optional = [&SOME[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
     let mut lock = object(
         None,
         &required,

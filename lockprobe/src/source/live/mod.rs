@@ -6,6 +6,8 @@
 mod attach;
 pub mod btf;
 pub mod command;
+pub mod file_table;
+mod kernel_locks;
 mod load;
 mod look;
 mod reader;

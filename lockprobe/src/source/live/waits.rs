@@ -1,17 +1,22 @@
 //! Looking at threads that still sleep: the kernel's table of waits, checked against the thread.
 
 use std::fs;
+use std::io::Read;
 use std::ops::Range;
 
 use lockprobe_ebpf::wire::{
-    Header, SiteKey, Thread, Wait, WaitRecord, kind, state, verdict, wait_flag,
+    Header, Place, SiteKey, Thread, Wait, WaitRecord, call, class, kind, state, verdict, wait_flag,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::file_table;
 use super::tables::{ReaderTables, Wire};
 
 /// Most threads announced in one look; more than any person reads, and a bound on the batch.
 const AT_MOST: usize = 4096;
+
+/// Most call sites in a row that each leave it to their caller.
+const MOST_HOPS: usize = 4;
 
 /// Every thread asleep on a lock for a time in this range, as `WAITING` records; not those for
 /// which `known` holds, of thread and start of the wait.
@@ -23,13 +28,22 @@ pub fn asleep(
 ) -> Vec<WaitRecord> {
     let mut found = Vec::new();
     let mut over = Vec::new();
+    // Read once, and only if somebody waits for a file.
+    let mut table = None;
     for (tid, wait) in tables.waits.iter().flatten() {
         let wait = wait.0;
         let age = now.saturating_sub(wait.start_ns);
         if wait.state != state::SLEEPING || !ages.contains(&age) || known(tid, wait.start_ns) {
             continue;
         }
-        match look(tables, tid, wait, now) {
+        let look = match wait.call >= call::KERNEL {
+            true => {
+                let table = table.get_or_insert_with(file_table::now);
+                look_at_kernels(table, tid, wait, now)
+            }
+            false => look(tables, tid, wait, now),
+        };
+        match look {
             Look::Waits(record) => found.push(*record),
             Look::Idle => over.push((tid, wait)),
             Look::Gone if wait.flags & wait_flag::PREEXISTING != 0 => over.push((tid, wait)),
@@ -55,7 +69,7 @@ pub fn standing(tables: &ReaderTables, tid: u32, wait: Wait, now: u64) -> Option
 
 /// How often a thread has gone to sleep of its own accord.
 pub fn sleeps(tid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let status = proc_file(&format!("/proc/{tid}/status"))?;
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
     count.trim().parse().ok()
 }
@@ -90,13 +104,18 @@ fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
         tables.sites.get(&Wire(key), 0).unwrap_or(verdict::UNKNOWN)
     };
     let own = verdict_on(0, wait.ip);
-    if own & 0xff == verdict::BY_CALLER && wait.flags & wait_flag::CALLER_KNOWN == 0 {
+    let known = wait.flags & wait_flag::CALLER_KNOWN != 0;
+    let mut last = if known { verdict_on(1, wait.caller) } else { own };
+    for _ in 0..MOST_HOPS {
         // Found out only after the thread fell asleep.
         let mut caller = [0u64];
-        if read(thread.tgid, wait.sp + u64::from(own >> 8), &mut caller) {
-            wait.caller = caller[0];
-            wait.flags |= wait_flag::CALLER_KNOWN;
+        let place = wait.sp.wrapping_add(u64::from(last >> 8));
+        if last & 0xff != verdict::BY_CALLER || !read(thread.tgid, place, &mut caller) {
+            break;
         }
+        wait.caller = caller[0];
+        wait.flags |= wait_flag::CALLER_KNOWN;
+        last = verdict_on(1, wait.caller);
     }
     let above =
         if wait.flags & wait_flag::CALLER_KNOWN != 0 { verdict_on(1, wait.caller) } else { 0 };
@@ -113,13 +132,51 @@ fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
     } else {
         wait.flags &= !wait_flag::WORDS;
     }
+    waits(thread, wait, now)
+}
+
+fn waits(thread: Thread, wait: Wait, now: u64) -> Look {
     let len = size_of::<WaitRecord>() as u32;
     let header = Header { kind: kind::WAITING, len, time_ns: now };
     Look::Waits(Box::new(WaitRecord { header, thread, wait }))
 }
 
+/// The same for a lock the kernel keeps: its own table says who has it by now.
+fn look_at_kernels(table: &[file_table::Held], tid: u32, mut wait: Wait, now: u64) -> Look {
+    let Some(thread) = thread(tid) else { return Look::Gone };
+    let preexisting = wait.flags & wait_flag::PREEXISTING != 0;
+    if preexisting && !sleeps_in(thread.tgid, tid, wait.call) {
+        return Look::Gone;
+    }
+    let asked = Place::of_words(&wait.words);
+    if asked.class() == class::SYSV {
+        return waits(thread, wait, now);
+    }
+    let same = |place: &Place| {
+        let file = place.device == asked.device && place.table() == asked.table();
+        // Of a thread that slept before, the iterator could not see which part it asked for.
+        file && (preexisting || (place.start, place.end) == (asked.start, asked.end))
+    };
+    match file_table::find(table, thread.tgid, wait.lock, same) {
+        Some((holder, own)) => {
+            wait.words = own.place.to_words();
+            // Of an OFD lock the table does not tell; who is first in the queue was told when it
+            // went to sleep, and would have been woken since by any change.
+            if holder.process != 0 || own.depth > 1 {
+                wait.value = holder.process;
+            }
+            if preexisting && wait.first_owner == 0 {
+                wait.first_owner = wait.value;
+            }
+        }
+        // On its way out of the queue, or of a file system that has its own.
+        None => wait.value = 0,
+    }
+    waits(thread, wait, now)
+}
+
 fn thread(tid: u32) -> Option<Thread> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let status = proc_file(&format!("/proc/{tid}/status"))?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let ids: Vec<u32> = field("NSpid:")?.split_whitespace().flat_map(str::parse).collect();
     let mut thread = Thread {
@@ -137,12 +194,23 @@ fn thread(tid: u32) -> Option<Thread> {
 
 /// Whether the thread is inside a futex call on this address: system call number, then arguments.
 fn sleeps_on(tgid: u32, tid: u32, lock: u64) -> bool {
-    let line = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).unwrap_or_default();
+    let line = proc_file(&format!("/proc/{tgid}/task/{tid}/syscall")).unwrap_or_default();
     let mut words = line.split(' ');
     let number = words.next().and_then(|n| n.parse().ok());
     let address =
         words.next().and_then(|a| u64::from_str_radix(a.trim_start_matches("0x"), 16).ok());
     matches!(number, Some(libc::SYS_futex | 455)) && address == Some(lock)
+}
+
+/// Whether the thread is inside this call on a lock of the kernel's.
+fn sleeps_in(tgid: u32, tid: u32, call: u32) -> bool {
+    let line = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).unwrap_or_default();
+    let number: Option<i64> = line.split(' ').next().and_then(|n| n.parse().ok());
+    match call {
+        call::FLOCK => number == Some(libc::SYS_flock),
+        call::FCNTL => number == Some(libc::SYS_fcntl),
+        _ => matches!(number, Some(libc::SYS_semop | libc::SYS_semtimedop)),
+    }
 }
 
 /// Reads memory of another process as it is now; whether all of it could be read.
@@ -154,4 +222,11 @@ fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut [T]) -> bo
     // most `bytes.len()` bytes to `bytes`, which lives until the call returns.
     let read = unsafe { libc::process_vm_readv(pid as libc::pid_t, &here, 1, &there, 1, 0) };
     read == bytes.len() as isize
+}
+
+/// A file of `/proc`, which tells no length: with room from the start, it takes two reads.
+fn proc_file(path: &str) -> Option<String> {
+    let mut text = String::with_capacity(4096);
+    fs::File::open(path).ok()?.take(1 << 16).read_to_string(&mut text).ok()?;
+    Some(text)
 }
