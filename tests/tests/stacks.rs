@@ -115,19 +115,19 @@ fn generated_code_has_the_names_its_maker_wrote() {
 }
 
 #[test]
-fn waits_little_longer_than_the_threshold_are_seen_too() {
+fn waits_of_a_few_times_the_threshold_are_seen_too() {
     let directory = tempfile::tempdir().unwrap();
     let program = program(directory.path(), &["-O1", "-g"]);
-    let (records, said) = traced(&[&program, "rounds", "60", "20"]);
+    let (records, said) = traced(&[&program, "rounds", "40", "35"]);
     let line = |name: &str| format!("stacks.c:{})", said[name]);
     let waiter = [("post_entry", line("lock")), ("transfer", line("post"))];
     let [waiters, _, all] = count(&records, &waiter, &[("write_page", line("write"))]);
     let limited =
         records.acquires().into_iter().filter(|r| r["lock.stack.missing"] == "rate_limited");
-    let (limited, wanted) = (limited.count(), all * 2 / 3);
-    assert!(all >= 55, "{all}");
+    let (limited, wanted) = (limited.count(), all / 2);
+    assert!(all >= 36, "{all}");
     assert!(waiters + limited >= wanted, "{waiters} stacks of {all}, {limited} not wanted");
-    assert!(waiters >= 10, "{waiters} stacks of {all}");
+    assert!(waiters >= 8, "{waiters} stacks of {all}");
 }
 
 #[test]
