@@ -1,7 +1,7 @@
 //! One frame, one observation.
 
 use lockprobe_ebpf::wire::{
-    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, WaitRecord, call,
+    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, Wait, WaitRecord, call,
     dropped, kind, process_event, reason, wait_flag,
 };
 use zerocopy::FromBytes;
@@ -42,7 +42,7 @@ pub(super) fn thread(t: &wire::Thread) -> Thread {
     }
 }
 
-pub(super) fn reason(w: &wire::Wait) -> Result<WakeReason, Malformed> {
+pub(super) fn reason(w: &Wait) -> Result<WakeReason, Malformed> {
     Ok(match w.reason {
         reason::UNKNOWN => WakeReason::Unknown,
         reason::RELEASE => WakeReason::Release,

@@ -8,6 +8,7 @@ pub mod btf;
 pub mod command;
 pub mod file_table;
 mod kernel_locks;
+mod kernel_waits;
 mod load;
 mod look;
 mod reader;
