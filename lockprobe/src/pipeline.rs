@@ -4,6 +4,8 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod frames;
+mod full;
 mod stacks;
 
 use std::collections::{HashMap, HashSet};
@@ -14,17 +16,18 @@ use lockprobe_ebpf::wire::kind;
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
 use crate::backends::futex::{Futex, Want};
-use crate::decode::decode;
 use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockEvent, LockId, LockSummary, Losses, Malformed,
+    Fact, Finding, LockCounts, LockDescription, LockEvent, LockId, LockSummary, Losses,
     Observation, ProcessEvent, ProcessFact, Record, Session, Summary,
 };
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
 use crate::track::{Reorder, Span, Tracker};
+use frames::{from_ring, read};
+use full::{Full, Wanted};
 use stacks::Stacks;
 
 /// Most locks with counts of their own; those of more are summed up together.
@@ -49,6 +52,7 @@ pub struct Pipeline {
     tracker: Tracker,
     usage: Usage,
     deadlocks: Deadlocks,
+    full: Full,
     stacks: Stacks,
     health: Health,
     kernel: Losses,
@@ -83,6 +87,7 @@ impl Pipeline {
             tracker: Tracker::default(),
             usage: Usage::default(),
             deadlocks: Deadlocks::default(),
+            full: Full::default(),
             health: Health::default(),
             kernel: Losses::default(),
             counts: HashMap::new(),
@@ -136,6 +141,8 @@ impl Pipeline {
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
+        let found = self.full.findings(self.now);
+        self.report(found, out);
         out.push(Record::Summary(Arc::new(self.summary())));
         match self.recorder.take() {
             Some(recorder) => recorder.finish(),
@@ -151,7 +158,11 @@ impl Pipeline {
         let of_lock = !matches!(observation, Observation::Process(_));
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
-            _ => Vec::new(),
+            _ => match self.full.wants(observation, &self.futex) {
+                Some(Wanted::Lock(seen)) => enricher.acquired(&seen),
+                Some(Wanted::Places(pid, ips)) => enricher.places(pid, &ips),
+                None => Vec::new(),
+            },
         };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
             found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
@@ -216,6 +227,7 @@ impl Pipeline {
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
+        self.full.observe(&observation, &self.futex);
         self.push(events);
         match observation {
             Observation::Tick(now) => {
@@ -227,8 +239,7 @@ impl Pipeline {
                 self.tracker.expire(now);
                 let mut found = self.deadlocks.check(self.tracker.table(), now);
                 found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
-                self.findings += found.len() as u64;
-                out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
+                self.report(found, out);
             }
             Observation::Fact(Fact::Process(fact)) => {
                 if self.processes.len() >= PROCESSES_AT_MOST {
@@ -281,6 +292,11 @@ impl Pipeline {
         spans.into_iter().for_each(|span| self.emit(span, out));
     }
 
+    fn report(&mut self, found: Vec<Finding>, out: &mut Vec<Record>) {
+        self.findings += found.len() as u64;
+        out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
+    }
+
     fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
         match span {
             Span::Acquire(mut acquire) => {
@@ -328,6 +344,7 @@ impl Pipeline {
             end: self.now,
             min_wait: self.session.min_wait,
             locks,
+            acquisitions: self.full.summary(&self.processes),
             findings: self.findings,
             losses: self.losses(),
             received: self.health.received,
@@ -355,6 +372,7 @@ impl Pipeline {
     /// Everything that is missing, by stage and cause, zeros included.
     fn losses(&self) -> Losses {
         let mut losses = self.kernel.clone();
+        self.full.losses(&mut losses);
         let health = &self.health;
         losses.dropped.extend([
             ("decode", "malformed_length", health.malformed_length),
@@ -372,22 +390,4 @@ impl Pipeline {
         losses.skipped.extend(self.stacks.missing());
         losses
     }
-}
-
-fn read(frame: &[u8]) -> Result<Observation, Malformed> {
-    match decode(frame) {
-        Err(Malformed::Kind) if kind_of(frame) == Some(kind::FACT) => {
-            facts::from_json(&frame[16..]).map(Observation::Fact).ok_or(Malformed::Value)
-        }
-        result => result,
-    }
-}
-
-fn kind_of(frame: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(frame.get(..4)?.try_into().ok()?))
-}
-
-/// Whether the kernel half counted this frame when it wrote it.
-fn from_ring(frame: &[u8]) -> bool {
-    matches!(kind_of(frame), Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS))
 }

@@ -3,5 +3,7 @@
 //! In: spans, the lock table for reading. Out: findings, sums. Never: another analysis, a backend,
 //! a clock.
 
+pub mod acquisitions;
 pub mod deadlock;
+pub mod lock_order;
 pub mod usage;

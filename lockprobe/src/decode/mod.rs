@@ -4,5 +4,6 @@
 //! never an error that stops the pipeline: what cannot be read is counted.
 
 mod frame;
+mod full;
 
 pub use frame::decode;

@@ -5,8 +5,8 @@ use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
 use super::{meaning, memory, process, source, thread};
 use crate::model::{
-    Fact, LockFact, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact, ThreadFact,
-    ThreadId, WaitSeen,
+    AcquiredSeen, Fact, LockFact, LockKind, LockSeen, Look, Missing, PlaceFact, ProcessFact,
+    SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -159,6 +159,31 @@ impl Enricher {
         };
         let verdict = meaning::verdict(&meanings, wait.priority_inheritance, Some(fixed));
         (vec![own, fact(fixed, Some(&frames[fixed]), verdict.class)], fresh.class)
+    }
+
+    /// What a lock is called that was acquired without anyone waiting.
+    pub fn acquired(&mut self, seen: &AcquiredSeen) -> Vec<Fact> {
+        let pid = seen.thread.pid;
+        // __kind of a glibc mutex: bit 7 says that processes share it (nptl/pthreadP.h).
+        let is_shared = seen.kind == LockKind::PthreadMutex
+            && self.lock_words(pid, seen.address).is_some_and(|words| words[4] & 0x80 != 0);
+        let call_site = if seen.site == 0 { None } else { self.atlas.call_before(pid, seen.site) };
+        vec![Fact::Lock(LockFact {
+            pid,
+            address: seen.address,
+            kind: Some(seen.kind),
+            symbol: self.atlas.object(pid, seen.address),
+            shared: if is_shared { self.atlas.shared(pid, seen.address) } else { None },
+            call_site,
+        })]
+    }
+
+    /// What lies before return addresses of a process.
+    pub fn places(&mut self, pid: u32, ips: &[u64]) -> Vec<Fact> {
+        let place = |&ip: &u64| {
+            Fact::Place(PlaceFact { pid, ip, call_site: self.atlas.call_before(pid, ip) })
+        };
+        ips.iter().map(place).collect()
     }
 
     /// Who a process is.

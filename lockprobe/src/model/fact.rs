@@ -18,6 +18,8 @@ pub enum Fact {
     Lock(LockFact),
     /// Which thread a namespaced thread id means.
     Thread(ThreadFact),
+    /// What lies at a return address.
+    Place(PlaceFact),
     /// What a thread's stack showed during a wait.
     Stack(StackFact),
 }
@@ -79,6 +81,17 @@ pub struct CallSite {
     pub module: String,
     /// Offset of the return address in that binary.
     pub offset: u64,
+}
+
+/// A return address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceFact {
+    /// Process id.
+    pub pid: u32,
+    /// The address.
+    pub ip: u64,
+    /// What lies there, if that could be found out.
+    pub call_site: Option<CallSite>,
 }
 
 impl fmt::Display for CallSite {

@@ -1,6 +1,6 @@
 //! Conclusions.
 
-use super::{LockDescription, Thread, ThreadId, WaitStacks};
+use super::{Inversion, LockDescription, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
 /// A conclusion with its evidence.
@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub enum Finding {
     /// A circle of threads, each waiting for the next.
     Deadlock(Deadlock),
+    /// Locks taken in a circle, though nobody has waited in it yet.
+    Inversion(Inversion),
 }
 
 impl Finding {
@@ -15,6 +17,7 @@ impl Finding {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Deadlock(_) => "deadlock",
+            Self::Inversion(_) => "lock_order_inversion",
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod counts;
 pub mod event;
 pub mod fact;
 pub mod finding;
+pub mod full;
 pub mod histogram;
 pub mod lock;
 pub mod names;
@@ -18,8 +19,11 @@ pub mod thread;
 
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
-pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
+pub use fact::{CallSite, Fact, LockFact, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
 pub use finding::{Deadlock, Edge, Finding};
+pub use full::{
+    AcquiredSeen, AcquisitionCounts, AcquisitionSummary, Inversion, LockOrder, OrderSeen,
+};
 pub use histogram::Histogram;
 pub use lock::{LockDescription, LockId, LockKind, Mode};
 pub use observation::{

@@ -18,7 +18,7 @@ names! {
     LOCK_NAME = "lock.name";
     /// Identity of the lock on this host.
     LOCK_ID = "lock.id";
-    /// `exclusive` or `unknown`.
+    /// `exclusive`, `shared` or `unknown`.
     LOCK_MODE = "lock.mode";
     /// `acquired`, `abandoned`, or `waiting` when observation ended first.
     LOCK_OUTCOME = "lock.outcome";
@@ -54,7 +54,7 @@ names! {
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
     /// Relation of a span link: `blocked_by` or `handed_over_by`.
     LOCK_LINK_TYPE = "lock.link.type";
-    /// Kind of a finding: `deadlock`.
+    /// Kind of a finding: `deadlock`, or `lock_order_inversion`: a deadlock that is possible.
     LOCK_FINDING_TYPE = "lock.finding.type";
     /// Why an attempt ended without the lock: `timeout`, `thread_exit`.
     ERROR_TYPE = "error.type";

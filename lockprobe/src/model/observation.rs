@@ -1,6 +1,8 @@
 //! What the kernel half saw, decoded, before anyone has said what it means.
 
-use super::{Fact, LockCounts, Losses, Thread, ThreadId};
+use super::{
+    AcquiredSeen, AcquisitionCounts, Fact, LockCounts, Losses, OrderSeen, Thread, ThreadId,
+};
 
 /// One decoded record.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,21 @@ pub enum Observation {
     Tick(u64),
     /// Something learnt outside the kernel.
     Fact(Fact),
+    /// Full mode: a lock was acquired for the first time.
+    Acquired(AcquiredSeen),
+    /// Full mode: a lock was asked for while another was held, for the first time.
+    FirstOrder(OrderSeen),
+    /// Full mode: every acquisition of a lock, at the end.
+    Acquisitions {
+        /// Which lock, and where it was acquired first.
+        seen: AcquiredSeen,
+        /// The counts.
+        counts: AcquisitionCounts,
+    },
+    /// Full mode: an order of two locks, at the end.
+    Order(OrderSeen),
+    /// Full mode: what it lost, by cause, at the end.
+    FullLosses(Vec<(&'static str, u64)>),
 }
 
 /// Why a frame of the source is no observation.
@@ -169,6 +186,7 @@ impl Observation {
             Self::Wait(w) | Self::Resume(w) | Self::Waiting(w) => Some(w.thread.id),
             Self::Lock(l) => Some(l.thread.id),
             Self::Process(p) => Some(p.thread.id),
+            Self::Acquired(a) => Some(a.thread),
             _ => None,
         }
     }

@@ -190,7 +190,7 @@ impl Stacks {
 
     /// Gives the waits of a finding their stacks.
     pub fn attach_to_finding(&self, finding: &mut Finding) {
-        let Finding::Deadlock(deadlock) = finding;
+        let Finding::Deadlock(deadlock) = finding else { return };
         for edge in &mut deadlock.cycle {
             let known = self.known.get(&(edge.waiter.id, edge.since)).cloned();
             edge.stacks = known.map(Into::into);

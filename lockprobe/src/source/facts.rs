@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::model::{
-    CallSite, Fact, LockFact, LockKind, Look, Missing, ProcessFact, SiteClass, SiteFact, Stack,
-    StackFact, StackFrame, ThreadFact, ThreadId,
+    CallSite, Fact, LockFact, LockKind, Look, Missing, PlaceFact, ProcessFact, SiteClass, SiteFact,
+    Stack, StackFact, StackFrame, ThreadFact, ThreadId,
 };
 
 /// Most frames read of one stack; no more are written.
@@ -32,6 +32,10 @@ pub fn to_json(fact: &Fact) -> Value {
         }),
         Fact::Thread(t) => json!({
             "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "tid": t.tid, "name": t.name,
+        }),
+        Fact::Place(p) => json!({
+            "fact": "place", "pid": p.pid, "ip": p.ip,
+            "call_site": p.call_site.as_ref().map(call_site_to_json),
         }),
         Fact::Stack(s) => json!({
             "fact": "stack", "waiter": thread_to_json(s.waiter), "start": s.start,
@@ -139,6 +143,11 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             tid: number(&value["tid"])?,
             name: text(&value["name"])?,
         }),
+        "place" => Fact::Place(PlaceFact {
+            pid: number(&value["pid"])?,
+            ip: value["ip"].as_u64()?,
+            call_site: call_site_from_json(&value["call_site"]),
+        }),
         "stack" => Fact::Stack(StackFact {
             waiter: thread_from_json(&value["waiter"])?,
             start: value["start"].as_u64()?,
@@ -216,6 +225,7 @@ mod tests {
                 }),
             }),
             Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, tid: 70, name: "io".into() }),
+            Fact::Place(PlaceFact { pid: 7, ip: 0x1234, call_site: None }),
         ];
         let frame = StackFrame {
             function: "process_batch".into(),

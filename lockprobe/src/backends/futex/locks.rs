@@ -171,15 +171,39 @@ impl Locks {
         }
         let caller = known.and_then(|k| k.caller).unwrap_or(site.1);
         let Some(SiteClass::Lock(kind)) = self.site_at(pid, site.0, caller) else { return None };
-        let image = self.image(pid);
         let fact = known.and_then(|k| k.fact.as_ref());
+        Some(self.describe_by_fact(pid, address, kind, fact))
+    }
+
+    /// Whether anything has been learnt of an address.
+    pub fn names(&self, pid: u32, address: u64) -> bool {
+        self.addresses.get(&(pid, address)).is_some_and(|known| known.fact.is_some())
+    }
+
+    /// The lock at an address that is one: a lock function was called with it.
+    pub fn of_kind(&self, pid: u32, address: u64, kind: LockKind) -> Arc<LockDescription> {
+        let known = self.addresses.get(&(pid, address));
+        if let Some((_, _, lock)) = known.and_then(|k| k.described.as_ref()) {
+            return lock.clone();
+        }
+        let fact = known.and_then(|k| k.fact.as_ref());
+        self.describe_by_fact(pid, address, fact.and_then(|f| f.kind).unwrap_or(kind), fact)
+    }
+
+    fn describe_by_fact(
+        &self,
+        pid: u32,
+        address: u64,
+        kind: LockKind,
+        fact: Option<&LockFact>,
+    ) -> Arc<LockDescription> {
         let id = match fact.and_then(|f| f.shared) {
             Some((device, inode, offset)) => LockId::Shared { device, inode, offset },
-            None => LockId::Private { pid, image, address },
+            None => LockId::Private { pid, image: self.image(pid), address },
         };
         let name = name(address, id, fact);
         let call_site = fact.and_then(|f| f.call_site.clone());
-        Some(Arc::new(LockDescription { id, kind, name, confirmed: true, call_site }))
+        Arc::new(LockDescription { id, kind, name, confirmed: true, call_site })
     }
 
     /// How many programs a process had run before its present one.

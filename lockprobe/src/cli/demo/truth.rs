@@ -139,7 +139,9 @@ impl Seen {
     }
 
     fn deadlocked(&self, ended: &Ended) -> Option<Vec<u32>> {
-        let Finding::Deadlock(deadlock) = ended.seen.findings.first()?.as_ref();
+        let Finding::Deadlock(deadlock) = ended.seen.findings.first()?.as_ref() else {
+            return None;
+        };
         let mut ids: Vec<u32> = deadlock.cycle.iter().map(|e| e.waiter.id.tid).collect();
         ids.sort_unstable();
         Some(ids)

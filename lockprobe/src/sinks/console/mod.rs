@@ -1,5 +1,6 @@
 //! The console: a line a wait as it ends, then the sums.
 
+mod full;
 mod stacks;
 mod summary;
 
@@ -161,6 +162,7 @@ impl Sink for Console {
             Record::Hold(_) => {}
             Record::Finding(finding) => match finding.as_ref() {
                 Finding::Deadlock(deadlock) => self.deadlock(deadlock)?,
+                Finding::Inversion(inversion) => self.inversion(inversion)?,
             },
             Record::Summary(summary) => self.summary(summary)?,
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::full;
 use crate::model::names::*;
 use crate::model::{
     AcquireSpan, CallSite, Deadlock, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
@@ -11,7 +12,7 @@ use crate::model::{
     SpanId, Summary,
 };
 
-type Object = Map<String, Value>;
+pub(super) type Object = Map<String, Value>;
 
 /// One record as an object. Services are names of processes by id.
 pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, String>) -> Value {
@@ -21,6 +22,7 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
         Record::Hold(span) => hold(&mut o, span, session, services),
         Record::Finding(finding) => match finding.as_ref() {
             Finding::Deadlock(deadlock) => find_deadlock(&mut o, finding, deadlock, session),
+            Finding::Inversion(found) => full::inversion(&mut o, finding.kind(), found, session),
         },
         Record::Process(fact) => process(&mut o, fact),
         Record::Summary(summary) => summarise(&mut o, summary, session),
@@ -28,12 +30,12 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
     Value::Object(o)
 }
 
-fn put(o: &mut Object, key: &str, value: impl Into<Value>) {
+pub(super) fn put(o: &mut Object, key: &str, value: impl Into<Value>) {
     o.insert(key.to_owned(), value.into());
 }
 
 /// Nanoseconds as seconds.
-fn seconds(nanos: u64) -> f64 {
+pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
@@ -52,7 +54,7 @@ fn service(o: &mut Object, pid: u32, services: &HashMap<u32, String>) {
     put(o, PROCESS_PID, pid);
 }
 
-fn lock(o: &mut Object, lock: &LockDescription) {
+pub(super) fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_SYSTEM_NAME, lock.kind.system());
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
@@ -63,7 +65,7 @@ fn lock(o: &mut Object, lock: &LockDescription) {
     }
 }
 
-fn call_site(o: &mut Object, site: &CallSite) {
+pub(super) fn call_site(o: &mut Object, site: &CallSite) {
     if !site.function.is_empty() {
         put(o, CODE_FUNCTION_NAME, site.function.as_str());
     }
@@ -209,6 +211,9 @@ fn summarise(o: &mut Object, summary: &Summary, session: &Session) {
     put(o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
     put(o, "min_wait", seconds(summary.min_wait));
     put(o, "locks", summary.locks.iter().map(lock_summary).collect::<Vec<Value>>());
+    if let Some(rows) = &summary.acquisitions {
+        put(o, "acquisitions", rows.iter().map(full::acquisitions).collect::<Vec<Value>>());
+    }
     put(o, "findings", summary.findings);
     put(o, "received", summary.received);
     losses(o, &summary.losses);

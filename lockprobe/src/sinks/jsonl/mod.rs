@@ -1,6 +1,7 @@
 //! JSON lines: one object a record, keys as OpenTelemetry names them.
 
 mod convert;
+mod full;
 pub mod schema;
 #[cfg(test)]
 mod tests;

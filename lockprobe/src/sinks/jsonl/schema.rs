@@ -11,7 +11,7 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lockprobe JSON lines",
         "description": "One object a line. The last line of a complete output is the summary.",
-        "oneOf": [acquire(), hold(), finding(), process(), summary()],
+        "oneOf": [acquire(), hold(), finding(), inversion(), process(), summary()],
     })
 }
 
@@ -33,7 +33,7 @@ fn property(key: &str) -> Value {
         | LOCK_HANDED_OVER_BY_TID
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
         LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
-        LOCK_MODE => json!({ "enum": ["exclusive", "unknown"] }),
+        LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
@@ -42,7 +42,7 @@ fn property(key: &str) -> Value {
         LOCK_STACK_MISSING => {
             json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
         }
-        LOCK_FINDING_TYPE => json!({ "enum": ["deadlock"] }),
+        LOCK_FINDING_TYPE => json!({ "const": "deadlock" }),
         ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
@@ -167,6 +167,34 @@ fn finding() -> Value {
     object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more)
 }
 
+fn inversion() -> Value {
+    let required = [&LOCK[..], &[LOCK_MODE]].concat();
+    let side = object(None, &required, &CODE, json!({}));
+    let more = json!({
+        "several_threads": { "type": "boolean" }, "count": count(), "held": side, "asked": side,
+    });
+    let order = object(None, &[PROCESS_PID, THREAD_ID], &[], more);
+    let more = json!({
+        "time_unix_nano": time(),
+        "orders": { "type": "array", "items": order, "minItems": 2 },
+    });
+    let mut finding = object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more);
+    finding["properties"][LOCK_FINDING_TYPE]["const"] = json!("lock_order_inversion");
+    finding
+}
+
+fn acquisitions() -> Value {
+    let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
+    let share = json!({ "type": ["number", "null"], "minimum": 0, "maximum": 1 });
+    let more = json!({
+        "acquisitions": count(), "contended": count(), "contention_rate": share,
+        "shared": count(), "refused": count(), "acquired_before": count(), "holds": count(),
+        "hold_total": number(), "hold_mean": number(), "hold_p50": number(), "hold_p95": number(),
+        "hold_p99": number(), "hold_max": number(),
+    });
+    object(None, &required, &CODE, more)
+}
+
 fn process() -> Value {
     let required = [
         PROCESS_PID,
@@ -212,5 +240,7 @@ fn summary() -> Value {
         "skipped": { "type": "array", "items": skipped },
     });
     let names = [HOST_NAME, TELEMETRY_DISTRO_NAME, TELEMETRY_DISTRO_VERSION];
-    object(Some("summary"), &names, &[], more)
+    let mut summary = object(Some("summary"), &names, &[], more);
+    summary["properties"]["acquisitions"] = json!({ "type": "array", "items": acquisitions() });
+    summary
 }

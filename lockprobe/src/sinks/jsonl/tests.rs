@@ -9,10 +9,10 @@ use super::schema::schema;
 use super::*;
 use crate::model::names;
 use crate::model::{
-    AcquireSpan, CallSite, Deadlock, Edge, Finding, Histogram, HoldEnd, HoldSpan, Holder,
-    HolderSource, LockCounts, LockDescription, LockId, LockKind, LockSummary, Look, Losses,
-    Missing, Mode, Outcome, Precision, ProcessFact, SpanId, Stack, StackFrame, Summary, Thread,
-    ThreadId, WaitStacks,
+    AcquireSpan, AcquisitionCounts, AcquisitionSummary, CallSite, Deadlock, Edge, Finding,
+    Histogram, HoldEnd, HoldSpan, Holder, HolderSource, Inversion, LockCounts, LockDescription,
+    LockId, LockKind, LockOrder, LockSummary, Look, Losses, Missing, Mode, Outcome, Precision,
+    ProcessFact, SpanId, Stack, StackFrame, Summary, Thread, ThreadId, WaitStacks,
 };
 
 /// Keys that are lockprobe's own and no attribute names: the frame of a record, and sums.
@@ -37,6 +37,23 @@ const OWN: &[&str] = &[
     "still_waiting",
     "grouped_locks",
     "hold_max",
+    "acquisitions",
+    "contended",
+    "contention_rate",
+    "shared",
+    "refused",
+    "acquired_before",
+    "holds",
+    "hold_total",
+    "hold_mean",
+    "hold_p50",
+    "hold_p95",
+    "hold_p99",
+    "orders",
+    "several_threads",
+    "count",
+    "held",
+    "asked",
     "holder_waits",
     "findings",
     "received",
@@ -140,6 +157,37 @@ fn finding() -> Finding {
     Finding::Deadlock(Deadlock { formed: 8, found: 9, cycle: vec![edge] })
 }
 
+fn inversion() -> Finding {
+    let order = |from_shared| {
+        Arc::new(LockOrder {
+            pid: 10,
+            from: lock(),
+            from_shared,
+            to: lock(),
+            to_shared: false,
+            count: 3,
+            from_site: lock().call_site.clone(),
+            to_site: None,
+            guard: None,
+            thread: ThreadId { pid: 10, tid: 12 },
+            several: true,
+        })
+    };
+    Finding::Inversion(Inversion { found: 9, orders: vec![order(true), order(false)] })
+}
+
+fn acquisitions() -> AcquisitionSummary {
+    let counts = AcquisitionCounts {
+        acquisitions: 8,
+        contended: 2,
+        holds: 4,
+        hold_total: 4_000_000,
+        hold_longest: 3_000_000,
+        ..AcquisitionCounts::default()
+    };
+    AcquisitionSummary { lock: lock(), pid: 10, service: "worker".into(), counts }
+}
+
 fn process() -> ProcessFact {
     ProcessFact {
         pid: 10,
@@ -179,6 +227,7 @@ fn summary() -> Summary {
         start: 5,
         end: 99,
         min_wait: 1_000_000,
+        acquisitions: Some(vec![acquisitions()]),
         locks: vec![lock],
         findings: 1,
         losses,
@@ -192,6 +241,7 @@ fn all() -> Vec<Record> {
         Record::Acquire(Arc::new(acquire())),
         Record::Hold(Arc::new(hold())),
         Record::Finding(Arc::new(finding())),
+        Record::Finding(Arc::new(inversion())),
         Record::Summary(Arc::new(summary())),
     ]
 }
@@ -200,12 +250,15 @@ fn convert(record: &Record) -> Value {
     to_json(record, &session(), &HashMap::from([(10, "worker".to_owned())]))
 }
 
-/// The part of the schema for one kind of record.
-fn part(kind: &str) -> Value {
+/// The part of the schema for a record of this kind.
+fn part(record: &Value) -> Value {
     let schema = schema();
     let parts = schema["oneOf"].as_array().unwrap();
-    let part = parts.iter().find(|part| part["properties"]["record"]["const"] == kind);
-    part.unwrap_or_else(|| panic!("no schema of {kind}")).clone()
+    let fits = |part: &&Value, key: &str| {
+        record.get(key).is_none_or(|kind| part["properties"][key]["const"] == *kind)
+    };
+    let part = parts.iter().find(|p| fits(p, "record") && fits(p, names::LOCK_FINDING_TYPE));
+    part.unwrap_or_else(|| panic!("no schema of {record}")).clone()
 }
 
 #[test]
@@ -343,7 +396,7 @@ fn every_property_of_the_schema_is_a_name_of_the_vocabulary_or_documented() {
 fn a_record_has_what_its_schema_requires_and_nothing_else() {
     for record in all() {
         let json = convert(&record);
-        let schema = part(json["record"].as_str().unwrap());
+        let schema = part(&json);
         for key in schema["required"].as_array().unwrap() {
             assert!(json.get(key.as_str().unwrap()).is_some(), "{key} is missing: {json}");
         }
@@ -358,8 +411,7 @@ fn a_record_has_what_its_schema_requires_and_nothing_else() {
 fn a_full_record_has_every_property_of_its_schema() {
     for record in all() {
         let json = convert(&record);
-        for key in part(json["record"].as_str().unwrap())["properties"].as_object().unwrap().keys()
-        {
+        for key in part(&json)["properties"].as_object().unwrap().keys() {
             let missing = json.get(key).is_none();
             // A wait that was given up, or has no stack, has what this one cannot have.
             let other = [names::ERROR_TYPE, names::LOCK_STACK_MISSING].contains(&key.as_str());
@@ -391,6 +443,22 @@ fn a_line_a_record_with_the_names_of_services() {
     let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<&str> = lines.iter().filter_map(|line| line["record"].as_str()).collect();
-    assert_eq!(kinds, ["process", "acquire", "hold", "finding", "summary"]);
+    assert_eq!(kinds, ["process", "acquire", "hold", "finding", "finding", "summary"]);
     assert_eq!(lines[1][names::SERVICE_NAME], "worker", "told by the record before");
+}
+
+#[test]
+fn a_circle_of_locks_says_who_takes_them_where_and_how() {
+    let json = convert(&Record::Finding(Arc::new(inversion())));
+    assert_eq!(json[names::LOCK_FINDING_TYPE], "lock_order_inversion");
+    let order = &json["orders"][0];
+    assert_eq!(order["held"][names::LOCK_MODE], "shared");
+    assert_eq!(order["asked"][names::LOCK_MODE], "exclusive");
+    assert!(order["held"].get(names::CODE_FUNCTION_NAME).is_some());
+    assert!(order["asked"].get(names::CODE_FUNCTION_NAME).is_none(), "not where it was seen first");
+    let acquired = &convert(&Record::Summary(Arc::new(summary())))["acquisitions"][0];
+    assert_eq!(
+        (&acquired["contention_rate"], &acquired["hold_mean"]),
+        (&json!(0.25), &json!(0.001))
+    );
 }
