@@ -7,6 +7,7 @@
 mod frames;
 mod full;
 mod stacks;
+mod standing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,17 +15,19 @@ use std::sync::Arc;
 use lockprobe_ebpf::wire::kind;
 
 use crate::analyses::deadlock::Deadlocks;
+use crate::analyses::holder::{self, Holders};
 use crate::analyses::usage::{GroupBy, LockUsage, Usage, grouped};
 use crate::backends::futex::{Futex, Want};
 use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, Finding, LockCounts, LockDescription, LockEvent, LockId, LockSummary, Losses,
-    Observation, ProcessEvent, ProcessFact, Record, Session, Summary,
+    Fact, LockCounts, LockDescription, LockEvent, LockId, LockSummary, Losses, Observation,
+    ProcessEvent, ProcessFact, Record, Session, Summary,
 };
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::source::{Batch, facts};
+use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
 use frames::{from_ring, read};
 use full::{Full, Wanted};
@@ -34,6 +37,8 @@ use stacks::Stacks;
 const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
+/// How long what a thread was seen doing is remembered, nanoseconds.
+const ACTIVITY_KEPT: u64 = 10_000_000_000;
 
 /// Where facts come from beside the records.
 pub enum Aside {
@@ -51,8 +56,10 @@ pub struct Pipeline {
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
+    activities: Activities,
     deadlocks: Deadlocks,
     full: Full,
+    holders: Holders,
     stacks: Stacks,
     health: Health,
     kernel: Losses,
@@ -86,8 +93,10 @@ impl Pipeline {
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
+            activities: Activities::default(),
             deadlocks: Deadlocks::default(),
             full: Full::default(),
+            holders: Holders::default(),
             health: Health::default(),
             kernel: Losses::default(),
             counts: HashMap::new(),
@@ -138,11 +147,14 @@ impl Pipeline {
         self.futex.finish(&mut events);
         self.push(events);
         self.drain(u64::MAX, out);
+        // What ended with the last process is over.
+        self.conclude(self.now, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
-        let found = self.full.findings(self.now);
-        self.report(found, out);
+        let inversions = self.full.inversions(self.now);
+        self.findings += inversions.len() as u64;
+        out.extend(inversions.into_iter().map(|found| Record::Inversion(Arc::new(found))));
         out.push(Record::Summary(Arc::new(self.summary())));
         match self.recorder.take() {
             Some(recorder) => recorder.finish(),
@@ -158,6 +170,10 @@ impl Pipeline {
         let of_lock = !matches!(observation, Observation::Process(_));
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
+            Observation::Tick(now) => {
+                let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+                holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
+            }
             _ => match self.full.wants(observation, &self.futex) {
                 Some(Wanted::Lock(seen)) => enricher.acquired(&seen),
                 Some(Wanted::Places(pid, ips)) => enricher.places(pid, &ips),
@@ -227,7 +243,7 @@ impl Pipeline {
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
-        self.full.observe(&observation, &self.futex);
+        self.full.observe(&observation, &self.futex, &mut self.names);
         self.push(events);
         match observation {
             Observation::Tick(now) => {
@@ -237,10 +253,9 @@ impl Pipeline {
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
                 self.tracker.expire(now);
-                let mut found = self.deadlocks.check(self.tracker.table(), now);
-                found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
-                self.report(found, out);
+                self.conclude(now, out);
             }
+            Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Process(fact)) => {
                 if self.processes.len() >= PROCESSES_AT_MOST {
                     self.processes.clear();
@@ -257,6 +272,17 @@ impl Pipeline {
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
         }
+    }
+
+    /// Looks at the state of all locks: what is found, and what is over.
+    fn conclude(&mut self, now: u64, out: &mut Vec<Record>) {
+        let table = self.tracker.table();
+        let mut found = self.deadlocks.check(table, now);
+        found.extend(self.holders.check(table, &self.activities, now));
+        found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
+        self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
+        self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
+        out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
     }
 
     /// From here on locks have the names the user gave them.
@@ -290,11 +316,6 @@ impl Pipeline {
             self.tracker.apply(event, &mut spans);
         }
         spans.into_iter().for_each(|span| self.emit(span, out));
-    }
-
-    fn report(&mut self, found: Vec<Finding>, out: &mut Vec<Record>) {
-        self.findings += found.len() as u64;
-        out.extend(found.into_iter().map(|f| Record::Finding(Arc::new(f))));
     }
 
     fn emit(&mut self, span: Span, out: &mut Vec<Record>) {

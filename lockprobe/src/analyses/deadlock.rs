@@ -1,17 +1,20 @@
 //! Threads that wait for each other in a circle.
 //!
 //! A circle is reported when it is seen twice with the same waits in it, at least 50 ms apart and
-//! with the locks' memory read anew in between: a wait that is just passing is no deadlock.
+//! with the locks' memory read anew in between: a wait that is just passing is no deadlock. Each
+//! thread of such a circle slept in one and the same attempt from the one look to the other, so it
+//! let nothing go meanwhile, and what it held it held all the time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Deadlock, Edge, Finding, ThreadId};
+use crate::model::{Edge, Finding, FindingKind, ThreadId};
+use crate::track::identity::Identity;
 use crate::track::{LockTable, wait_for};
 
 /// Between the first look and the second, nanoseconds.
 const CONFIRM_AFTER: u64 = 50_000_000;
-/// Most circles remembered as reported.
+/// Most circles going on at a time.
 const AT_MOST: usize = 4096;
 
 /// A circle by its waits: who, since when.
@@ -21,13 +24,13 @@ type Key = Vec<(ThreadId, u64)>;
 #[derive(Default)]
 pub struct Deadlocks {
     suspects: HashMap<Key, u64>,
-    reported: HashSet<Key>,
+    going_on: HashMap<Key, Finding>,
 }
 
 impl Deadlocks {
-    /// Looks at the table; returns the circles that are certain and new.
+    /// Looks at the table; returns the circles that are certain and new, and those that are over.
     pub fn check(&mut self, table: &LockTable, now: u64) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings = self.over(table, now);
         let mut suspects = HashMap::new();
         for cycle in wait_for::cycles(table) {
             let edges = edges(table, &cycle);
@@ -36,21 +39,17 @@ impl Deadlocks {
             }
             let mut key: Key = edges.iter().map(|e| (e.waiter.id, e.since)).collect();
             key.sort_unstable();
-            if self.reported.contains(&key) {
+            if self.going_on.contains_key(&key) {
                 continue;
             }
             let first = self.suspects.get(&key).copied().unwrap_or(now);
             // Every wait must have been seen to go on since the first look.
-            let fresh = table.waiting().filter(|w| cycle.contains(&w.thread.id));
-            let confirmed = fresh.map(|w| w.confirmed).min().unwrap_or(0);
-            if confirmed >= first + CONFIRM_AFTER {
-                let formed = edges.iter().map(|e| e.since).max().unwrap_or(now);
-                if self.reported.len() >= AT_MOST {
-                    self.reported.clear();
-                }
-                self.reported.insert(key);
-                let deadlock = Deadlock { formed, found: now, cycle: edges };
-                findings.push(Finding::Deadlock(deadlock));
+            let seen = cycle.iter().filter_map(|id| table.wait_of(*id)).map(|wait| wait.confirmed);
+            let confirmed = seen.min().unwrap_or(0);
+            if confirmed >= first + CONFIRM_AFTER && self.going_on.len() < AT_MOST {
+                let finding = finding(edges, now);
+                self.going_on.insert(key, finding.clone());
+                findings.push(finding);
             } else {
                 suspects.insert(key, first);
             }
@@ -58,23 +57,68 @@ impl Deadlocks {
         self.suspects = suspects;
         findings
     }
+
+    /// Threads of circles that a second look would decide on.
+    pub fn suspects(&self) -> impl Iterator<Item = ThreadId> {
+        self.suspects.keys().flatten().map(|(id, _)| *id)
+    }
+
+    /// The circles that go on.
+    pub fn going_on(&self) -> impl Iterator<Item = &Finding> {
+        self.going_on.values()
+    }
+
+    /// Takes out the circles that were broken.
+    fn over(&mut self, table: &LockTable, now: u64) -> Vec<Finding> {
+        let broken = self.going_on.extract_if(|_, finding| !goes_on(finding, table));
+        let mut broken: Vec<Finding> =
+            broken.map(|(_, finding)| Finding { ended: Some(now), ..finding }).collect();
+        broken.sort_unstable_by_key(|finding| (finding.formed, finding.id));
+        broken
+    }
+}
+
+/// A circle is broken when one of its waits is over, or its lock has come to another.
+fn goes_on(finding: &Finding, table: &LockTable) -> bool {
+    finding.waits.iter().all(|edge| {
+        table.wait_of(edge.waiter.id).is_some_and(|wait| {
+            let same = wait.since == edge.since && wait.lock.id == edge.lock.id;
+            same && wait_for::certain_holder(wait).is_none_or(|holder| holder.id == edge.holder)
+        })
+    })
+}
+
+fn finding(waits: Vec<Edge>, now: u64) -> Finding {
+    let kind = if waits.len() == 1 { FindingKind::SelfDeadlock } else { FindingKind::Deadlock };
+    let formed = waits.iter().map(|e| e.since).max().unwrap_or(now);
+    let first = waits.first().map(|e| (e.waiter.id, e.lock.id));
+    let id = match first {
+        Some((ThreadId { pid, tid }, lock)) => {
+            Identity::of(format_args!("{} {pid} {tid} {lock} {formed}", kind.name())).number(0)
+        }
+        None => 1,
+    };
+    let waiters = waits.len() as u32;
+    Finding { kind, id, formed, found: now, ended: None, waits, waiters, holder: None }
 }
 
 fn edges(table: &LockTable, cycle: &[ThreadId]) -> Vec<Edge> {
-    let waits: HashMap<ThreadId, _> = table.waiting().map(|w| (w.thread.id, w)).collect();
-    let edge = |id: &ThreadId| {
-        let wait = waits.get(id)?;
-        let holder = wait_for::certain_holder(wait)?;
+    // The holder of each is the next one in the circle.
+    let next = cycle.iter().cycle().skip(1);
+    let edge = |(id, next): (&ThreadId, &ThreadId)| {
+        let wait = table.wait_of(*id)?;
+        let holder = wait_for::certain_holder(wait).filter(|holder| holder.id == *next)?;
         Some(Edge {
             waiter: wait.thread,
             lock: Arc::clone(&wait.lock),
             since: wait.since,
-            holder,
-            holder_name: wait.current_holder.as_ref().map(|h| h.name.clone()).unwrap_or_default(),
+            estimated: wait.estimated,
+            holder: holder.id,
+            holder_name: holder.name.clone(),
             stacks: None,
         })
     };
-    cycle.iter().filter_map(edge).collect()
+    cycle.iter().zip(next).filter_map(edge).collect()
 }
 
 #[cfg(test)]
@@ -108,6 +152,21 @@ mod tests {
         apply(tracker, time, tid, address, What::StillWaiting { holder });
     }
 
+    /// Two threads in a circle, looked at until it is reported.
+    fn deadlocked() -> (Tracker, Deadlocks, Finding) {
+        let mut tracker = Tracker::default();
+        let mut deadlocks = Deadlocks::default();
+        let mut findings = Vec::new();
+        for look in 1..3 {
+            waits(&mut tracker, look * 100 * MS, 10, 1, 7, 2);
+            waits(&mut tracker, look * 100 * MS, 12, 2, 8, 1);
+            findings = deadlocks.check(tracker.table(), look * 100 * MS);
+        }
+        let [finding] = &findings[..] else { panic!("{findings:?}") };
+        let finding = finding.clone();
+        (tracker, deadlocks, finding)
+    }
+
     #[test]
     fn a_circle_is_reported_once_and_only_on_the_second_look() {
         let mut tracker = Tracker::default();
@@ -130,6 +189,7 @@ mod tests {
         waits(&mut tracker, 100 * MS, 12, 2, 8, 1);
         for look in 1..6 {
             assert!(deadlocks.check(tracker.table(), look * 100 * MS).is_empty());
+            assert_eq!(deadlocks.suspects().count(), 2);
         }
     }
 
@@ -144,6 +204,7 @@ mod tests {
         waits(&mut tracker, 200 * MS, 10, 1, 7, 3);
         waits(&mut tracker, 200 * MS, 12, 2, 8, 1);
         assert!(deadlocks.check(tracker.table(), 200 * MS).is_empty());
+        assert_eq!(deadlocks.suspects().count(), 0);
     }
 
     #[test]
@@ -154,6 +215,41 @@ mod tests {
             waits(&mut tracker, look * 100 * MS, 10, 1, 7, 1);
             let findings = deadlocks.check(tracker.table(), look * 100 * MS);
             assert_eq!(findings.len(), usize::from(look == 2));
+            assert!(findings.iter().all(|f| f.kind == FindingKind::SelfDeadlock));
         }
+    }
+
+    #[test]
+    fn a_circle_that_is_broken_is_told_once_more() {
+        let (mut tracker, mut deadlocks, begun) = deadlocked();
+        apply(&mut tracker, 250 * MS, 2, 8, What::Abandoned { error: "timeout", sleeps: 1 });
+        let over = deadlocks.check(tracker.table(), 300 * MS);
+        assert_eq!(over, [Finding { ended: Some(300 * MS), ..begun }]);
+        assert!(deadlocks.check(tracker.table(), 400 * MS).is_empty());
+        assert_eq!(deadlocks.going_on().count(), 0);
+    }
+
+    #[test]
+    fn a_look_that_could_not_read_the_owner_breaks_no_circle() {
+        let (mut tracker, mut deadlocks, _) = deadlocked();
+        apply(&mut tracker, 250 * MS, 2, 8, What::StillWaiting { holder: None });
+        assert!(deadlocks.check(tracker.table(), 300 * MS).is_empty());
+        waits(&mut tracker, 350 * MS, 12, 2, 8, 3);
+        assert_eq!(deadlocks.check(tracker.table(), 400 * MS).len(), 1);
+    }
+
+    #[test]
+    fn the_same_threads_may_deadlock_again() {
+        let (mut tracker, mut deadlocks, first) = deadlocked();
+        apply(&mut tracker, 250 * MS, 2, 8, What::Abandoned { error: "timeout", sleeps: 1 });
+        let mut told = Vec::new();
+        for look in 3..6 {
+            waits(&mut tracker, look * 100 * MS, 10, 1, 7, 2);
+            waits(&mut tracker, look * 100 * MS, 260 * MS, 2, 8, 1);
+            told.extend(deadlocks.check(tracker.table(), look * 100 * MS));
+        }
+        let states: Vec<bool> = told.iter().map(|finding| finding.ended.is_some()).collect();
+        assert_eq!(states, [true, false]);
+        assert_ne!(told[1].id, first.id);
     }
 }

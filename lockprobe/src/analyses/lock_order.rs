@@ -13,7 +13,7 @@ use std::sync::Arc;
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
-use crate::model::{Finding, Inversion, LockId, LockOrder};
+use crate::model::{Inversion, LockId, LockOrder};
 
 /// Most orders kept.
 const ORDERS_AT_MOST: usize = 65_536;
@@ -47,7 +47,7 @@ impl LockOrders {
     }
 
     /// The circles, shortest first, each once.
-    pub fn inversions(&self, now: u64) -> Vec<Finding> {
+    pub fn inversions(&self, now: u64) -> Vec<Inversion> {
         let edges = self.in_circles();
         let mut by_from: HashMap<LockId, Vec<usize>> = HashMap::new();
         for (at, edge) in edges.iter().enumerate() {
@@ -68,8 +68,7 @@ impl LockOrders {
         }
         circles.sort_by_key(Vec::len);
         circles.truncate(FINDINGS_AT_MOST);
-        let finding = |orders| Finding::Inversion(Inversion { found: now, orders });
-        circles.into_iter().map(finding).collect()
+        circles.into_iter().map(|orders| Inversion { found: now, orders }).collect()
     }
 
     /// The orders whose two locks lie on one circle.
@@ -175,10 +174,7 @@ mod tests {
             LockId::Private { address, .. } => address,
             LockId::Shared { .. } => 0,
         };
-        let circle = |finding| match finding {
-            Finding::Inversion(inversion) => inversion.orders.iter().map(address).collect(),
-            other => panic!("{other:?}"),
-        };
+        let circle = |inversion: Inversion| inversion.orders.iter().map(address).collect();
         all.inversions(5).into_iter().map(circle).collect()
     }
 

@@ -5,5 +5,7 @@
 
 pub mod acquisitions;
 pub mod deadlock;
+pub mod holder;
 pub mod lock_order;
+pub mod snapshot;
 pub mod usage;

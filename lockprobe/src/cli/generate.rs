@@ -5,6 +5,7 @@ use std::io::{Write, stdout};
 use super::command::{Document, GenerateArgs, definition};
 use super::status;
 use crate::sinks::jsonl::schema::schema;
+use crate::sinks::snapshot;
 
 /// Runs it.
 pub fn main(args: &GenerateArgs) -> anyhow::Result<u8> {
@@ -15,6 +16,7 @@ pub fn main(args: &GenerateArgs) -> anyhow::Result<u8> {
             clap_complete::generate(shell, &mut definition(), "lockprobe", &mut out);
         }
         Document::Schema => writeln!(out, "{:#}", schema())?,
+        Document::SnapshotSchema => writeln!(out, "{:#}", snapshot::schema())?,
     }
     Ok(0)
 }

@@ -5,12 +5,15 @@
 pub mod args;
 mod bench;
 mod command;
+mod deadlocks;
 mod demo;
 mod doctor;
 mod generate;
+mod look;
 mod record;
 mod replay;
 mod run;
+mod snapshot;
 mod status;
 mod trace;
 
@@ -29,6 +32,8 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::main(&args),
         Command::Record(args) => record::main(&args),
         Command::Replay(args) => replay::main(&args),
+        Command::Snapshot(args) => snapshot::main(&args),
+        Command::Deadlocks(args) => deadlocks::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Generate(args) => generate::main(&args),

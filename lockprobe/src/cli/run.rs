@@ -14,6 +14,7 @@ use crate::enrich::GivenNames;
 use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
+use crate::sinks::findings::{self, Findings};
 use crate::sinks::folded::Folded;
 use crate::sinks::jsonl::JsonLines;
 use crate::sinks::otlp::Otlp;
@@ -26,11 +27,18 @@ pub struct Outlets {
     local: Option<Outlet>,
 }
 
+/// What is written.
+enum Shape {
+    Records(Format),
+    /// Deadlocks and orphans alone.
+    Findings(findings::Form),
+}
+
 /// An output that is open, before observation begins: what cannot be written is found out before
 /// anything is attached.
 pub struct Opened {
     writer: Option<Box<dyn Write + Send>>,
-    format: Format,
+    shape: Shape,
     colour: bool,
     stacks: bool,
     otlp: Option<String>,
@@ -41,17 +49,14 @@ pub struct Opened {
 impl Opened {
     /// Opens the outputs that were asked for.
     pub fn new(args: &OutputArgs) -> anyhow::Result<Self> {
-        let (writer, terminal): (Box<dyn Write + Send>, bool) = match &args.output {
-            Some(path) => (Box::new(create(path)?), false),
-            None => (Box::new(BufWriter::new(stdout())), stdout().is_terminal()),
-        };
+        let (writer, colour) = open(args.output.as_deref())?;
         if let Some(url) = &args.otlp {
             Otlp::new(url, Arc::default())?;
         }
         Ok(Self {
             writer: Some(writer),
-            format: args.format,
-            colour: terminal && colour_wanted(),
+            shape: Shape::Records(args.format),
+            colour,
             stacks: args.stacks,
             otlp: args.otlp.clone(),
             names: args.names(),
@@ -63,7 +68,7 @@ impl Opened {
     pub fn nothing() -> Self {
         Self {
             writer: None,
-            format: Format::Table,
+            shape: Shape::Records(Format::Table),
             colour: false,
             stacks: false,
             otlp: None,
@@ -77,6 +82,11 @@ impl Opened {
         Self { writer: Some(writer), colour, ..Self::nothing() }
     }
 
+    /// Deadlocks and orphans alone.
+    pub fn findings(writer: Box<dyn Write + Send>, form: findings::Form) -> Self {
+        Self { writer: Some(writer), shape: Shape::Findings(form), ..Self::nothing() }
+    }
+
     /// What locks are to be called, and what sums have a line for.
     pub fn take_naming(&mut self) -> (GivenNames, GroupBy) {
         (std::mem::take(&mut self.names), self.group_by)
@@ -87,13 +97,15 @@ impl Opened {
         let session = Arc::new(session.clone());
         let mut outlets = Outlets { remote: Vec::new(), local: None };
         if let Some(writer) = self.writer {
-            let sink: Box<dyn Sink> = match self.format {
-                Format::Table => {
-                    let console = Console::new(writer, session.clone(), self.colour);
+            let session = session.clone();
+            let sink: Box<dyn Sink> = match self.shape {
+                Shape::Records(Format::Table) => {
+                    let console = Console::new(writer, session, self.colour);
                     Box::new(console.with_stacks(self.stacks))
                 }
-                Format::Folded => Box::new(Folded::new(writer)),
-                Format::Jsonl => Box::new(JsonLines::new(writer, session.clone())),
+                Shape::Records(Format::Folded) => Box::new(Folded::new(writer)),
+                Shape::Records(Format::Jsonl) => Box::new(JsonLines::new(writer, session)),
+                Shape::Findings(form) => Box::new(Findings::new(writer, session, form, true)),
             };
             outlets.local = Some(Outlet::start(sink, pressure)?);
         }
@@ -103,6 +115,17 @@ impl Opened {
         }
         Ok(outlets)
     }
+}
+
+/// A file, or standard output; and whether to write in colour.
+pub fn open(path: Option<&Path>) -> anyhow::Result<(Box<dyn Write + Send>, bool)> {
+    Ok(match path {
+        Some(path) => (Box::new(create(path)?), false),
+        None => {
+            let colour = stdout().is_terminal() && colour_wanted();
+            (Box::new(BufWriter::new(stdout())), colour)
+        }
+    })
 }
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {

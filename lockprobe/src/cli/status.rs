@@ -7,12 +7,15 @@ use crate::source::Error;
 /// Some output could not be delivered; what was lost is counted in the summary.
 pub const UNDELIVERED: u8 = 9;
 
+/// Threads were found that can never go on.
+pub const FOUND: u8 = 3;
+
 /// The exit statuses, for the manual page and the help text.
 pub const TABLE: &str = "\
 0  success
 1  an output or a file could not be written, or something else failed
 2  the command line was not understood
-3  reserved for findings
+3  `deadlocks` found threads that can never go on
 4  not permitted: root or capabilities are missing
 5  this kernel is too old or lacks something (see `lockprobe doctor`)
 6  the process to watch does not exist, or a pattern is no pattern

@@ -3,10 +3,10 @@
 use super::atlas::{Atlas, Frame};
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{meaning, memory, process, source, thread};
+use super::{activity, meaning, memory, process, source, thread};
 use crate::model::{
-    AcquiredSeen, Fact, LockFact, LockKind, LockSeen, Look, Missing, PlaceFact, ProcessFact,
-    SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    AcquiredSeen, Activity, Fact, LockFact, LockKind, LockSeen, Look, Missing, PlaceFact,
+    ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -16,6 +16,7 @@ const STACK: usize = 1024;
 pub struct Enricher {
     atlas: Atlas,
     translator: thread::Translator,
+    freezers: activity::Freezers,
     sampler: Sampler,
 }
 
@@ -41,6 +42,7 @@ impl Enricher {
         Self {
             atlas: Atlas::new(),
             translator: thread::Translator::new(),
+            freezers: activity::Freezers::find(),
             sampler: Sampler::new(None),
         }
     }
@@ -196,6 +198,11 @@ impl Enricher {
         self.translator.thread(pid, ns_tid)
     }
 
+    /// What a thread does now.
+    pub fn activity(&self, id: ThreadId) -> Activity {
+        activity::look(id, &self.freezers, monotonic)
+    }
+
     /// Name of a thread, if it is there.
     pub fn thread_name(&mut self, id: ThreadId) -> Option<String> {
         thread::name(id)
@@ -225,4 +232,10 @@ impl Enricher {
         self.atlas.forget(pid);
         self.translator.forget(pid);
     }
+}
+
+/// CLOCK_MONOTONIC now, the clock of all records.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -24,13 +24,16 @@
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
+//! | `activity`, `calls` | what a thread does, names of system calls |
 //! | `memory` | memory of other processes (the only `unsafe`) |
 //! | `cache` | a map that forgets |
 
+mod activity;
 mod aliases;
 mod atlas;
 mod binary;
 mod cache;
+mod calls;
 mod cfi;
 
 mod elf;

@@ -3,7 +3,7 @@
 //! Facts travel in recordings beside the records, so that a replay needs neither the machine nor
 //! the processes.
 
-use super::{LockKind, StackFact};
+use super::{Activity, LockKind, StackFact};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub enum Fact {
     Thread(ThreadFact),
     /// What lies at a return address.
     Place(PlaceFact),
+    /// What a thread was doing at a moment.
+    Activity(Activity),
     /// What a thread's stack showed during a wait.
     Stack(StackFact),
 }

@@ -1,25 +1,79 @@
 //! Conclusions.
 
-use super::{Inversion, LockDescription, Thread, ThreadId, WaitStacks};
+use super::{Activity, LockDescription, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
-/// A conclusion with its evidence.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Finding {
+/// What a finding says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FindingKind {
     /// A circle of threads, each waiting for the next.
-    Deadlock(Deadlock),
-    /// Locks taken in a circle, though nobody has waited in it yet.
-    Inversion(Inversion),
+    Deadlock,
+    /// A thread that waits for a lock it has itself.
+    SelfDeadlock,
+    /// A lock whose owner is gone and will never let it go.
+    Orphan,
+    /// The holder of a lock was stopped, by a signal or a debugger.
+    HolderStopped,
+    /// The holder of a lock is in a frozen cgroup.
+    HolderFrozen,
+    /// The holder of a lock sleeps in the kernel, where no signal reaches it.
+    HolderInIo,
 }
 
-impl Finding {
+impl FindingKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Deadlock,
+        Self::SelfDeadlock,
+        Self::Orphan,
+        Self::HolderStopped,
+        Self::HolderFrozen,
+        Self::HolderInIo,
+    ];
+
     /// Value of `lock.finding.type`.
-    pub fn kind(&self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Deadlock(_) => "deadlock",
-            Self::Inversion(_) => "lock_order_inversion",
+            Self::Deadlock => "deadlock",
+            Self::SelfDeadlock => "self_deadlock",
+            Self::Orphan => "orphan",
+            Self::HolderStopped => "holder_stopped",
+            Self::HolderFrozen => "holder_frozen",
+            Self::HolderInIo => "holder_in_io",
         }
     }
+
+    /// Whether the waits of the finding are a circle.
+    pub fn is_circle(self) -> bool {
+        matches!(self, Self::Deadlock | Self::SelfDeadlock)
+    }
+
+    /// Whether those who wait can never go on by themselves.
+    pub fn is_for_ever(self) -> bool {
+        matches!(self, Self::Deadlock | Self::SelfDeadlock | Self::Orphan)
+    }
+}
+
+/// A conclusion with its evidence: told once when it is found, and once more when it is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// What it says.
+    pub kind: FindingKind,
+    /// The same at its begin and at its end, and in every replay.
+    pub id: u64,
+    /// Since when it is so, CLOCK_MONOTONIC nanoseconds.
+    pub formed: u64,
+    /// When it was found.
+    pub found: u64,
+    /// When it was seen to be over; `None` while it is not.
+    pub ended: Option<u64>,
+    /// The waits it is about. Of a circle all, each one's holder the waiter of the next; else the
+    /// longest.
+    pub waits: Vec<Edge>,
+    /// How many threads wait, those not among `waits` included.
+    pub waiters: u32,
+    /// What the holder was doing, where that is the point.
+    pub holder: Option<Activity>,
 }
 
 /// One wait in a graph.
@@ -31,21 +85,12 @@ pub struct Edge {
     pub lock: Arc<LockDescription>,
     /// Since when, CLOCK_MONOTONIC nanoseconds.
     pub since: u64,
+    /// That time is an estimate.
+    pub estimated: bool,
     /// Who has it.
     pub holder: ThreadId,
     /// Name of the holder, empty when unknown.
     pub holder_name: String,
     /// Where the waiter stands, once it has been looked at.
     pub stacks: Option<Arc<WaitStacks>>,
-}
-
-/// Threads that wait for each other in a circle.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Deadlock {
-    /// When the last of the waits began.
-    pub formed: u64,
-    /// When it was found.
-    pub found: u64,
-    /// Around the circle: the holder of each is the waiter of the next.
-    pub cycle: Vec<Edge>,
 }

@@ -2,6 +2,7 @@
 //!
 //! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
 
+pub mod activity;
 pub mod counts;
 pub mod event;
 pub mod fact;
@@ -13,14 +14,16 @@ pub mod names;
 pub mod observation;
 pub mod record;
 pub mod session;
+pub mod snapshot;
 pub mod span;
 pub mod stack;
 pub mod thread;
 
+pub use activity::{Activity, Doing};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{CallSite, Fact, LockFact, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
-pub use finding::{Deadlock, Edge, Finding};
+pub use finding::{Edge, Finding, FindingKind};
 pub use full::{
     AcquiredSeen, AcquisitionCounts, AcquisitionSummary, Inversion, LockOrder, OrderSeen,
 };
@@ -31,6 +34,7 @@ pub use observation::{
 };
 pub use record::{LockSummary, Record, Summary};
 pub use session::Session;
+pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};
 pub use stack::{Look, Missing, Stack, StackFact, StackFrame, WaitStacks};
 pub use thread::{Standing, Thread, ThreadId};

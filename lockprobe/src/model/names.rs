@@ -54,8 +54,16 @@ names! {
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
     /// Relation of a span link: `blocked_by` or `handed_over_by`.
     LOCK_LINK_TYPE = "lock.link.type";
-    /// Kind of a finding: `deadlock`, or `lock_order_inversion`: a deadlock that is possible.
+    /// What the thread was doing: `running`, `sleeping`, `disk_sleep`, `stopped`, `traced`, `frozen`, `gone`, `unknown`.
+    THREAD_STATE = "thread.state";
+    /// System call the thread was in.
+    THREAD_CALL = "thread.call";
+    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `holder_stopped`, `holder_frozen`, `holder_in_io`, and `lock_order_inversion`: a deadlock that is possible.
     LOCK_FINDING_TYPE = "lock.finding.type";
+    /// Identity of a finding, the same when it begins and when it ends.
+    LOCK_FINDING_ID = "lock.finding.id";
+    /// `begin` when it is found, `end` when it is over.
+    LOCK_FINDING_STATE = "lock.finding.state";
     /// Why an attempt ended without the lock: `timeout`, `thread_exit`.
     ERROR_TYPE = "error.type";
     /// Process id.

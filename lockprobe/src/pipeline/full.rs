@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::analyses::acquisitions::Acquisitions;
 use crate::analyses::lock_order::LockOrders;
 use crate::backends::futex::Futex;
+use crate::enrich::GivenNames;
 use crate::model::{
-    AcquiredSeen, AcquisitionSummary, CallSite, Fact, Finding, LockKind, LockOrder, Losses,
-    Observation, OrderSeen, PlaceFact, ProcessFact,
+    AcquiredSeen, AcquisitionSummary, CallSite, Fact, Inversion, LockDescription, LockKind,
+    LockOrder, Losses, Observation, OrderSeen, PlaceFact, ProcessFact,
 };
 
 /// Most call sites remembered.
@@ -50,15 +51,19 @@ impl Full {
     }
 
     /// Takes one observation.
-    pub fn observe(&mut self, observation: &Observation, futex: &Futex) {
+    pub fn observe(&mut self, observation: &Observation, futex: &Futex, names: &mut GivenNames) {
         match observation {
             Observation::Acquisitions { seen, counts } => {
                 let pid = seen.thread.pid;
                 let lock = futex.lock_of_kind(pid, seen.address, seen.kind);
+                let lock = names.apply(&lock);
                 self.acquisitions.add(lock, pid, counts);
             }
             Observation::Order(order) => {
-                let order = self.named(order, futex);
+                // The function called is not known any more: what is known of the lock decides.
+                let order = self.named(order, &mut |address| {
+                    names.apply(&futex.lock_of_kind(order.pid, address, LockKind::PthreadMutex))
+                });
                 self.orders.add(order);
             }
             Observation::Fact(Fact::Place(place)) => self.learn(place),
@@ -74,9 +79,11 @@ impl Full {
         self.places.insert((place.pid, place.ip), place.call_site.clone());
     }
 
-    fn named(&self, order: &OrderSeen, futex: &Futex) -> LockOrder {
-        // The function that was called is not known any more: what is known of the lock decides.
-        let lock = |address| futex.lock_of_kind(order.pid, address, LockKind::PthreadMutex);
+    fn named(
+        &self,
+        order: &OrderSeen,
+        lock: &mut dyn FnMut(u64) -> Arc<LockDescription>,
+    ) -> LockOrder {
         let place = |ip| self.places.get(&(order.pid, ip)).cloned().flatten();
         LockOrder {
             pid: order.pid,
@@ -94,7 +101,7 @@ impl Full {
     }
 
     /// The circles in the order of locks, once, at the end.
-    pub fn findings(&self, now: u64) -> Vec<Finding> {
+    pub fn inversions(&self, now: u64) -> Vec<Inversion> {
         self.orders.inversions(now)
     }
 

@@ -109,6 +109,14 @@ impl Stacks {
         }
     }
 
+    /// Looks at a thread that waits, and tells at once.
+    pub fn look_now(wait: &WaitSeen, enricher: &mut Enricher) -> Vec<Fact> {
+        let key = (wait.thread.id, wait.start);
+        let (address, sp, ip) = (wait.address, wait.sp, wait.ip);
+        let waiter = enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, |_| true);
+        vec![fact(key, key.0, waiter, enricher)]
+    }
+
     /// A wait ended, or seems to have: what was copied of it becomes facts if it was long enough.
     pub fn ended(&mut self, wait: &WaitSeen, enricher: &mut Enricher) -> Vec<Fact> {
         let key = (wait.thread.id, wait.start);
@@ -190,8 +198,7 @@ impl Stacks {
 
     /// Gives the waits of a finding their stacks.
     pub fn attach_to_finding(&self, finding: &mut Finding) {
-        let Finding::Deadlock(deadlock) = finding else { return };
-        for edge in &mut deadlock.cycle {
+        for edge in &mut finding.waits {
             let known = self.known.get(&(edge.waiter.id, edge.since)).cloned();
             edge.stacks = known.map(Into::into);
         }

@@ -6,10 +6,12 @@
 use crate::model::Record;
 
 pub mod console;
+pub mod findings;
 pub mod folded;
 pub mod jsonl;
 pub mod otlp;
 mod outlet;
+pub mod snapshot;
 mod text;
 
 pub use outlet::{Outlet, Pressure};

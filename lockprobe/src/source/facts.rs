@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::model::{
-    CallSite, Fact, LockFact, LockKind, Look, Missing, PlaceFact, ProcessFact, SiteClass, SiteFact,
-    Stack, StackFact, StackFrame, ThreadFact, ThreadId,
+    Activity, CallSite, Doing, Fact, LockFact, LockKind, Look, Missing, PlaceFact, ProcessFact,
+    SiteClass, SiteFact, Stack, StackFact, StackFrame, ThreadFact, ThreadId,
 };
 
 /// Most frames read of one stack; no more are written.
@@ -36,6 +36,11 @@ pub fn to_json(fact: &Fact) -> Value {
         Fact::Place(p) => json!({
             "fact": "place", "pid": p.pid, "ip": p.ip,
             "call_site": p.call_site.as_ref().map(call_site_to_json),
+        }),
+        Fact::Activity(a) => json!({
+            "fact": "activity", "pid": a.id.pid, "tid": a.id.tid, "time": a.time,
+            "doing": a.doing.name(), "call": a.call, "switches": a.switches,
+            "start_ticks": a.start_ticks, "name": a.name,
         }),
         Fact::Stack(s) => json!({
             "fact": "stack", "waiter": thread_to_json(s.waiter), "start": s.start,
@@ -148,6 +153,7 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             ip: value["ip"].as_u64()?,
             call_site: call_site_from_json(&value["call_site"]),
         }),
+        "activity" => Fact::Activity(activity_from_json(&value)?),
         "stack" => Fact::Stack(StackFact {
             waiter: thread_from_json(&value["waiter"])?,
             start: value["start"].as_u64()?,
@@ -157,6 +163,19 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
         _ => return None,
     };
     Some(fact)
+}
+
+fn activity_from_json(value: &Value) -> Option<Activity> {
+    let doing = value["doing"].as_str()?;
+    Some(Activity {
+        id: ThreadId { pid: number(&value["pid"])?, tid: number(&value["tid"])? },
+        time: value["time"].as_u64()?,
+        doing: Doing::ALL.into_iter().find(|d| d.name() == doing)?,
+        call: text(&value["call"])?,
+        switches: value["switches"].as_u64()?,
+        start_ticks: value["start_ticks"].as_u64()?,
+        name: text(&value["name"])?,
+    })
 }
 
 fn number(value: &Value) -> Option<u32> {
@@ -246,6 +265,17 @@ mod tests {
         ]);
         facts.extend(classes.map(|class| {
             Fact::Site(SiteFact { pid: 7, level: 1, ip: 5, class, function: Some("f".into()) })
+        }));
+        facts.extend(Doing::ALL.map(|doing| {
+            Fact::Activity(Activity {
+                id: ThreadId { pid: 7, tid: 8 },
+                time: 9,
+                doing,
+                call: "nanosleep".into(),
+                switches: 10,
+                start_ticks: 11,
+                name: "io".into(),
+            })
         }));
         for fact in facts {
             let json = to_json(&fact).to_string();

@@ -3,6 +3,8 @@
 //! In: lock events. Out: acquire and hold spans, and the table the analyses read. Never: a
 //! backend, a clock.
 
+pub mod activities;
+pub mod identity;
 mod order;
 mod queue;
 mod table;
@@ -14,6 +16,8 @@ pub use order::Reorder;
 pub use table::{LockTable, Ongoing};
 
 use std::sync::Arc;
+
+use identity::{Role, span_id};
 
 use crate::model::{
     AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Mode, Outcome, Precision, SpanId, ThreadId,
@@ -99,7 +103,7 @@ impl Tracker {
         let Ongoing { lock, thread, since, holder, estimated, .. } = self.table.end(id)?;
         let queue_depth = self.table.leave_queue(&lock.id, id, holder.as_ref(), (since, end.time));
         Some(AcquireSpan {
-            id: span_id(&lock.id, id, since, 1),
+            id: span_id(&lock.id, id, since, Role::Acquire),
             mode: Mode::Exclusive,
             lock,
             thread,
@@ -127,7 +131,7 @@ impl Tracker {
         let Seen { since, not_before, until: end, precision } = *seen;
         let acquired = self.table.release(&lock.id, holder.id);
         // An exact hold belongs to the trace of the attempt it began with.
-        let own = span_id(&lock.id, holder.id, since, 2);
+        let own = span_id(&lock.id, holder.id, since, Role::Hold);
         let id = match acquired {
             Some((_, attempt)) if precision == Precision::Exact => {
                 SpanId { trace: attempt.trace, span: own.span }
@@ -169,15 +173,4 @@ struct End {
     time: u64,
     outcome: Outcome,
     error: Option<&'static str>,
-}
-
-/// The same span has the same id in every replay: it is a hash of what makes it itself.
-fn span_id(lock: &crate::model::LockId, thread: ThreadId, start: u64, role: u64) -> SpanId {
-    use std::hash::{Hash, Hasher};
-    let hash = |salt: u64| {
-        let mut hasher = std::hash::DefaultHasher::new();
-        (salt, lock, thread, start, role).hash(&mut hasher);
-        hasher.finish().max(1)
-    };
-    SpanId { trace: u128::from(hash(1)) << 64 | u128::from(hash(2)), span: hash(3) }
 }

@@ -1,6 +1,6 @@
 //! The state of all locks: who waits, who has, who had.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::queue::Queue;
@@ -31,7 +31,7 @@ pub struct Ongoing {
 #[derive(Default)]
 struct Lock {
     queue: Queue,
-    waiting: u32,
+    waiting: BTreeSet<ThreadId>,
     /// Who acquired it last, when, and by which attempt.
     acquired: Option<(ThreadId, u64, SpanId)>,
     /// The hold that ended last: whose, when, which.
@@ -49,6 +49,17 @@ impl LockTable {
     /// Waits going on, in order of thread.
     pub fn waiting(&self) -> impl Iterator<Item = &Ongoing> {
         self.waiting.values()
+    }
+
+    /// The wait of a thread, if it waits.
+    pub fn wait_of(&self, id: ThreadId) -> Option<&Ongoing> {
+        self.waiting.get(&id)
+    }
+
+    /// Waits for one lock, in order of thread.
+    pub fn waiting_for(&self, lock: &LockId) -> impl Iterator<Item = &Ongoing> {
+        let threads = self.locks.get(lock).into_iter().flat_map(|l| &l.waiting);
+        threads.filter_map(|id| self.waiting.get(id))
     }
 
     /// How many waits are going on.
@@ -73,7 +84,7 @@ impl LockTable {
             return;
         }
         self.end(thread.id);
-        self.lock(lock.id).waiting += 1;
+        self.lock(lock.id).waiting.insert(thread.id);
         let ongoing = Ongoing {
             lock: lock.clone(),
             thread,
@@ -95,8 +106,7 @@ impl LockTable {
 
     pub(super) fn end(&mut self, id: ThreadId) -> Option<Ongoing> {
         let ongoing = self.waiting.remove(&id)?;
-        let lock = self.lock(ongoing.lock.id);
-        lock.waiting = lock.waiting.saturating_sub(1);
+        self.lock(ongoing.lock.id).waiting.remove(&id);
         Some(ongoing)
     }
 
@@ -114,7 +124,7 @@ impl LockTable {
 
     /// Threads waiting for the lock now.
     pub fn waiters(&self, lock: &LockId) -> u32 {
-        self.locks.get(lock).map_or(0, |l| l.waiting)
+        self.locks.get(lock).map_or(0, |l| l.waiting.len() as u32)
     }
 
     /// Notes a wait that ended, and tells how many waited when it began, itself included.
@@ -125,8 +135,8 @@ impl LockTable {
         holder: Option<&Holder>,
         (start, end): (u64, u64),
     ) -> u32 {
-        let now = self.waiting.values().filter(|w| w.lock.id == *id);
-        let now = now.filter(|w| w.since <= start && w.thread.id != thread).count() as u32;
+        let others = self.waiting_for(id).filter(|w| w.since <= start && w.thread.id != thread);
+        let now = others.count() as u32;
         let lock = self.lock(*id);
         let depth = 1 + now + lock.queue.waiting_at(start, thread);
         lock.queue.ended(thread, holder.map(|h| h.id), start, end);
@@ -163,14 +173,14 @@ impl LockTable {
     /// Since when threads have been waiting for this holder without a break until a moment.
     pub(super) fn waited_for(&self, lock: &LockId, holder: ThreadId, moment: u64) -> Option<u64> {
         let is_it = |h: &Option<Holder>| h.as_ref().is_some_and(|h| h.id == holder);
-        let ongoing = self.waiting.values().filter(|w| w.lock.id == *lock && is_it(&w.holder));
+        let ongoing = self.waiting_for(lock).filter(|w| is_it(&w.holder));
         let past = self.locks.get(lock).and_then(|l| l.queue.earliest_for(holder, moment));
         ongoing.map(|w| w.since).chain(past).min()
     }
 
     fn lock(&mut self, id: LockId) -> &mut Lock {
         if self.locks.len() >= AT_MOST && !self.locks.contains_key(&id) {
-            self.locks.retain(|_, lock| lock.waiting > 0);
+            self.locks.retain(|_, lock| !lock.waiting.is_empty());
         }
         self.locks.entry(id).or_default()
     }

@@ -113,7 +113,10 @@ impl Futex {
             Observation::Lock(seen) => self.first(seen),
             Observation::Process(seen) => self.process(seen, out),
             Observation::Fact(fact) => self.learn(fact),
-            Observation::Tick(now) => self.settle(now.saturating_sub(GRACE), out),
+            Observation::Tick(now) => {
+                self.people.forget_the_missing();
+                self.settle(now.saturating_sub(GRACE), out);
+            }
             // Nothing to do with waits.
             _ => {}
         }
@@ -172,7 +175,8 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_) | Fact::Stack(_) | Fact::Place(_) => {}
+            // Nothing about waits.
+            _ => {}
         }
     }
 

@@ -42,6 +42,11 @@ impl People {
         Holder { id: ThreadId { pid, tid }, name, source: HolderSource::OwnerWord }
     }
 
+    /// Forgets ids that no thread had: one may have it by now.
+    pub fn forget_the_missing(&mut self) {
+        self.known.retain(|_, (tid, _)| *tid != 0);
+    }
+
     /// A process ended or runs a new program.
     pub fn forget(&mut self, pid: u32) {
         self.known.retain(|key, _| key.0 != pid);

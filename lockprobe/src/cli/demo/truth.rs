@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::super::run::Ended;
-use crate::model::Finding;
+use crate::model::FindingKind;
 use crate::sinks::duration;
 
 /// Waits from this length on are compared one by one, nanoseconds.
@@ -139,10 +139,9 @@ impl Seen {
     }
 
     fn deadlocked(&self, ended: &Ended) -> Option<Vec<u32>> {
-        let Finding::Deadlock(deadlock) = ended.seen.findings.first()?.as_ref() else {
-            return None;
-        };
-        let mut ids: Vec<u32> = deadlock.cycle.iter().map(|e| e.waiter.id.tid).collect();
+        let findings = ended.seen.findings.iter();
+        let deadlock = findings.into_iter().find(|f| f.kind == FindingKind::Deadlock)?;
+        let mut ids: Vec<u32> = deadlock.waits.iter().map(|e| e.waiter.id.tid).collect();
         ids.sort_unstable();
         Some(ids)
     }

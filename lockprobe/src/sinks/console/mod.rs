@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 
+use super::findings::{self, Told};
 use super::{Sink, duration, thread_label};
-use crate::model::{
-    AcquireSpan, Deadlock, Finding, Holder, HolderSource, Outcome, Record, Session,
-};
+use crate::model::{AcquireSpan, Finding, Holder, HolderSource, Outcome, Record, Session};
 
 const PROCESSES_AT_MOST: usize = 65_536;
 const HEADER: &str = "    TIME  PROCESS               THREAD                 WAIT        LOCK                                     HELD BY";
@@ -116,31 +115,12 @@ impl Console {
         }
     }
 
-    fn deadlock(&mut self, deadlock: &Deadlock) -> std::io::Result<()> {
-        let title = format!(
-            "DEADLOCK of {} thread{}, {} old when found at {:.3} s:",
-            deadlock.cycle.len(),
-            if deadlock.cycle.len() == 1 { "" } else { "s" },
-            duration(deadlock.found.saturating_sub(deadlock.formed)),
-            self.since_start(deadlock.found),
-        );
+    fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {
+        let at = |time: u64| format!(" at {:.3} s", self.since_start(time));
+        let Told { title, lines } = findings::tell(finding, &|pid| self.process(pid), &at);
         let title = self.paint(AnsiColor::Red.on_default().bold(), &title);
         writeln!(self.out, "{title}")?;
-        for edge in &deadlock.cycle {
-            let waiter = thread_label(&edge.waiter.name(), edge.waiter.id);
-            let holder = thread_label(&edge.holder_name, edge.holder);
-            let process = self.process(edge.waiter.id.pid);
-            writeln!(
-                self.out,
-                "  {waiter} of {process} has waited {} for {}, which {holder} holds",
-                duration(deadlock.found.saturating_sub(edge.since)),
-                edge.lock.name,
-            )?;
-            if let Some(stack) = edge.stacks.as_ref().and_then(|stacks| stacks.of_waiter()) {
-                self.stack(stack)?;
-            }
-        }
-        writeln!(self.out, "  None of them can go on. End one of them to free the others.")
+        lines.iter().try_for_each(|line| writeln!(self.out, "  {line}"))
     }
 }
 
@@ -160,10 +140,8 @@ impl Sink for Console {
             Record::Acquire(span) => self.acquire(span)?,
             // A hold shows in the waits it caused and in the sums.
             Record::Hold(_) => {}
-            Record::Finding(finding) => match finding.as_ref() {
-                Finding::Deadlock(deadlock) => self.deadlock(deadlock)?,
-                Finding::Inversion(inversion) => self.inversion(inversion)?,
-            },
+            Record::Finding(finding) => self.finding(finding)?,
+            Record::Inversion(inversion) => self.inversion(inversion)?,
             Record::Summary(summary) => self.summary(summary)?,
         }
         Ok(())

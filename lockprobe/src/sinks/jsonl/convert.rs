@@ -1,13 +1,14 @@
 //! Records as JSON objects.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::full;
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, CallSite, Deadlock, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
+    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
     LockDescription, LockSummary, Losses, Mode, Outcome, Precision, ProcessFact, Record, Session,
     SpanId, Summary,
 };
@@ -20,10 +21,8 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
     match record {
         Record::Acquire(span) => acquire(&mut o, span, session, services),
         Record::Hold(span) => hold(&mut o, span, session, services),
-        Record::Finding(finding) => match finding.as_ref() {
-            Finding::Deadlock(deadlock) => find_deadlock(&mut o, finding, deadlock, session),
-            Finding::Inversion(found) => full::inversion(&mut o, finding.kind(), found, session),
-        },
+        Record::Finding(found) => finding(&mut o, found, session),
+        Record::Inversion(found) => full::inversion(&mut o, found, session),
         Record::Process(fact) => process(&mut o, fact),
         Record::Summary(summary) => summarise(&mut o, summary, session),
     }
@@ -52,6 +51,33 @@ fn service(o: &mut Object, pid: u32, services: &HashMap<u32, String>) {
         put(o, SERVICE_NAME, service.as_str());
     }
     put(o, PROCESS_PID, pid);
+}
+
+/// A lock as an object of its own.
+pub fn lock_to_json(described: &Arc<LockDescription>) -> Value {
+    let mut o = Object::new();
+    lock(&mut o, described);
+    Value::Object(o)
+}
+
+/// The end of looking for findings alone.
+pub fn look_to_json(waiting: usize, findings: u64, now: u64, session: &Session) -> Value {
+    let mut o = Object::new();
+    put(&mut o, "record", "look");
+    put(&mut o, "time_unix_nano", session.unix_nanos(now));
+    put(&mut o, HOST_NAME, session.host.as_str());
+    put(&mut o, TELEMETRY_DISTRO_NAME, "lockprobe");
+    put(&mut o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
+    put(&mut o, "waiting", waiting);
+    put(&mut o, "findings", findings);
+    Value::Object(o)
+}
+
+/// A finding as an object of its own, as it is in a record.
+pub fn finding_to_json(found: &Finding, session: &Session) -> Value {
+    let mut o = Object::new();
+    finding(&mut o, found, session);
+    Value::Object(o)
 }
 
 pub(super) fn lock(o: &mut Object, lock: &LockDescription) {
@@ -164,13 +190,37 @@ fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32,
     put(o, LOCK_WAITERS, s.waiters);
 }
 
-fn find_deadlock(o: &mut Object, finding: &Finding, deadlock: &Deadlock, session: &Session) {
+fn finding(o: &mut Object, finding: &Finding, session: &Session) {
     put(o, "record", "finding");
-    put(o, LOCK_FINDING_TYPE, finding.kind());
-    put(o, "start_time_unix_nano", session.unix_nanos(deadlock.formed));
-    put(o, "time_unix_nano", session.unix_nanos(deadlock.found));
-    let cycle: Vec<Value> = deadlock.cycle.iter().map(|edge| wait_edge(edge, session)).collect();
-    put(o, "cycle", cycle);
+    put(o, LOCK_FINDING_TYPE, finding.kind.name());
+    put(o, LOCK_FINDING_ID, format!("{:016x}", finding.id));
+    put(o, LOCK_FINDING_STATE, if finding.ended.is_some() { "end" } else { "begin" });
+    put(o, "start_time_unix_nano", session.unix_nanos(finding.formed));
+    put(o, "time_unix_nano", session.unix_nanos(finding.found));
+    if let Some(ended) = finding.ended {
+        put(o, "end_time_unix_nano", session.unix_nanos(ended));
+    }
+    put(o, LOCK_WAITERS, finding.waiters);
+    let waits: Vec<Value> = finding.waits.iter().map(|edge| wait_edge(edge, session)).collect();
+    put(o, if finding.kind.is_circle() { "cycle" } else { "waits" }, waits);
+    if let Some(activity) = &finding.holder {
+        put(o, "holder", doing(activity));
+    }
+}
+
+/// What a thread does.
+pub fn doing(activity: &Activity) -> Value {
+    let mut o = Object::new();
+    put(&mut o, PROCESS_PID, activity.id.pid);
+    put(&mut o, THREAD_ID, activity.id.tid);
+    if !activity.name.is_empty() {
+        put(&mut o, THREAD_NAME, activity.name.as_str());
+    }
+    put(&mut o, THREAD_STATE, activity.doing.name());
+    if !activity.call.is_empty() {
+        put(&mut o, THREAD_CALL, activity.call.as_str());
+    }
+    Value::Object(o)
 }
 
 fn wait_edge(edge: &Edge, session: &Session) -> Value {
@@ -179,6 +229,9 @@ fn wait_edge(edge: &Edge, session: &Session) -> Value {
     put(&mut o, THREAD_ID, edge.waiter.id.tid);
     put(&mut o, THREAD_NAME, edge.waiter.name());
     put(&mut o, "start_time_unix_nano", session.unix_nanos(edge.since));
+    if edge.estimated {
+        put(&mut o, LOCK_WAIT_START_ESTIMATED, true);
+    }
     lock(&mut o, &edge.lock);
     put(&mut o, LOCK_HOLDER_PID, edge.holder.pid);
     put(&mut o, LOCK_HOLDER_TID, edge.holder.tid);

@@ -6,10 +6,13 @@ use super::convert::{Object, call_site, lock, put, seconds};
 use crate::model::names::*;
 use crate::model::{AcquisitionSummary, Inversion, LockDescription, LockOrder, Session};
 
+/// Value of `lock.finding.type` of locks taken in a circle.
+pub const INVERSION: &str = "lock_order_inversion";
+
 /// Locks taken in a circle.
-pub fn inversion(o: &mut Object, kind: &str, found: &Inversion, session: &Session) {
+pub fn inversion(o: &mut Object, found: &Inversion, session: &Session) {
     put(o, "record", "finding");
-    put(o, LOCK_FINDING_TYPE, kind);
+    put(o, LOCK_FINDING_TYPE, INVERSION);
     put(o, "time_unix_nano", session.unix_nanos(found.found));
     put(o, "orders", found.orders.iter().map(|order| one(order)).collect::<Vec<Value>>());
 }

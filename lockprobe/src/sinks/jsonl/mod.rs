@@ -1,6 +1,6 @@
 //! JSON lines: one object a record, keys as OpenTelemetry names them.
 
-mod convert;
+pub mod convert;
 mod full;
 pub mod schema;
 #[cfg(test)]
@@ -45,7 +45,7 @@ impl Sink for JsonLines {
         let object = convert::to_json(record, &self.session, &self.services);
         serde_json::to_writer(&mut self.out, &object)?;
         self.out.write_all(b"\n")?;
-        if matches!(record, Record::Finding(_) | Record::Summary(_)) {
+        if matches!(record, Record::Finding(_) | Record::Inversion(_) | Record::Summary(_)) {
             self.out.flush()?;
         }
         Ok(())

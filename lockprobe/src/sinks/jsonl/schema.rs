@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::full::INVERSION;
 use crate::model::names;
 use crate::model::names::*;
+use crate::model::{Doing, FindingKind};
 
 /// The schema, draft 2020-12.
 pub fn schema() -> Value {
@@ -11,7 +13,7 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lockprobe JSON lines",
         "description": "One object a line. The last line of a complete output is the summary.",
-        "oneOf": [acquire(), hold(), finding(), inversion(), process(), summary()],
+        "oneOf": [acquire(), hold(), finding(), inversion(), process(), summary(), look()],
     })
 }
 
@@ -38,11 +40,14 @@ fn property(key: &str) -> Value {
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
         LOCK_HOLDER_SOURCE => json!({ "enum": ["owner_word", "waker", "last_acquirer"] }),
+        LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
+        LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+        LOCK_FINDING_STATE => json!({ "enum": ["begin", "end"] }),
+        THREAD_STATE => json!({ "enum": Doing::ALL.map(Doing::name) }),
         LOCK_HOLDER_STATE => json!({ "enum": ["blocked", "running"] }),
         LOCK_STACK_MISSING => {
             json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
         }
-        LOCK_FINDING_TYPE => json!({ "const": "deadlock" }),
         ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
@@ -55,11 +60,13 @@ fn property(key: &str) -> Value {
     value
 }
 
-fn time() -> Value {
+/// A point in time.
+pub fn time() -> Value {
     json!({ "type": "integer", "minimum": 0, "description": "UNIX time, nanoseconds." })
 }
 
-fn count() -> Value {
+/// A number of things.
+pub fn count() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
@@ -67,7 +74,8 @@ fn number() -> Value {
     json!({ "type": ["number", "null"], "minimum": 0, "description": "Seconds." })
 }
 
-fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Value) -> Value {
+/// An object with these properties and no others.
+pub fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Value) -> Value {
     let mut properties = Map::new();
     let mut needed: Vec<Value> = Vec::new();
     if let Some(record) = record {
@@ -93,8 +101,10 @@ fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: Valu
     })
 }
 
-const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
-const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
+/// What every record about a lock says of it.
+pub const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
+/// Where its call site is, as far as known.
+pub const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
 const STACKS: [&str; 4] =
     [CODE_STACKTRACE, LOCK_HOLDER_STACKTRACE, LOCK_HOLDER_STATE, LOCK_STACK_MISSING];
@@ -154,17 +164,32 @@ fn hold() -> Value {
     object(Some("hold"), &required, &optional, span(json!({})))
 }
 
-fn finding() -> Value {
+/// One wait for one holder.
+fn edge() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME], &STACKS].concat();
-    let edge = object(None, &required, &optional, json!({ "start_time_unix_nano": time() }));
-    let more = json!({
-        "start_time_unix_nano": time(),
-        "time_unix_nano": time(),
-        "cycle": { "type": "array", "items": edge, "minItems": 1 },
-    });
-    object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more)
+    let optional = [&CODE[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
+    object(None, &required, &optional, json!({ "start_time_unix_nano": time() }))
+}
+
+/// What a thread does.
+fn doing() -> Value {
+    let required = [PROCESS_PID, THREAD_ID, THREAD_STATE];
+    object(None, &required, &[THREAD_NAME, THREAD_CALL], json!({}))
+}
+
+/// Circles have a `cycle`, all others `waits`.
+pub fn finding() -> Value {
+    let names = [LOCK_FINDING_TYPE, LOCK_FINDING_ID, LOCK_FINDING_STATE, LOCK_WAITERS];
+    let more = json!({ "start_time_unix_nano": time(), "time_unix_nano": time() });
+    let mut finding = object(Some("finding"), &names, &[], more);
+    finding["properties"]["end_time_unix_nano"] = time();
+    finding["properties"]["holder"] = doing();
+    for key in ["cycle", "waits"] {
+        finding["properties"][key] = json!({ "type": "array", "items": edge(), "minItems": 1 });
+    }
+    finding["oneOf"] = json!([{ "required": ["cycle"] }, { "required": ["waits"] }]);
+    finding
 }
 
 fn inversion() -> Value {
@@ -179,7 +204,7 @@ fn inversion() -> Value {
         "orders": { "type": "array", "items": order, "minItems": 2 },
     });
     let mut finding = object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more);
-    finding["properties"][LOCK_FINDING_TYPE]["const"] = json!("lock_order_inversion");
+    finding["properties"][LOCK_FINDING_TYPE] = json!({ "const": INVERSION });
     finding
 }
 
@@ -205,6 +230,13 @@ fn process() -> Value {
         PROCESS_COMMAND,
     ];
     object(Some("process"), &required, &[], json!({}))
+}
+
+/// The last line of `lockprobe deadlocks`.
+fn look() -> Value {
+    let names = [HOST_NAME, TELEMETRY_DISTRO_NAME, TELEMETRY_DISTRO_VERSION];
+    let more = json!({ "time_unix_nano": time(), "waiting": count(), "findings": count() });
+    object(Some("look"), &names, &[], more)
 }
 
 fn summary() -> Value {

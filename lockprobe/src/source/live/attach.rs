@@ -5,7 +5,7 @@ use std::io::Read;
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf};
 
-use super::load::explain;
+use super::load::{Programs, explain};
 use super::standing;
 use crate::source::Error;
 
@@ -32,9 +32,10 @@ fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, Error> {
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-/// Has the kernel verify every program.
-pub fn load_all(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
-    for (program, point) in TRACEPOINTS {
+/// Has the kernel verify the programs.
+pub fn load(ebpf: &mut Ebpf, btf: &Btf, programs: Programs) -> Result<(), Error> {
+    let tracepoints = if programs == Programs::All { &TRACEPOINTS[..] } else { &[] };
+    for (program, point) in tracepoints {
         let load = format!("load the program for {point}");
         tracepoint(ebpf, program)?.load(point, btf).map_err(|e| explain(&load, &e))?;
     }
@@ -52,6 +53,11 @@ pub fn attach(ebpf: &mut Ebpf) -> Result<(), Error> {
         let what = format!("attach to {point}");
         tracepoint(ebpf, program)?.attach().map_err(|e| explain(&what, &e))?;
     }
+    iterate(ebpf)
+}
+
+/// Notes the threads that wait now and are not noted yet.
+pub fn iterate(ebpf: &mut Ebpf) -> Result<(), Error> {
     let what = "run the task iterator";
     let iterator = iterator(ebpf, ITERATOR)?;
     let link = iterator.attach().map_err(|e| explain(what, &e))?;

@@ -43,8 +43,17 @@ fn raise_limits() -> bool {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) == 0 }
 }
 
+/// What is asked of the kernel: every program is verified, which takes most of the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programs {
+    /// All, to trace.
+    All,
+    /// The walk over all tasks, to look once.
+    Iterator,
+}
+
 /// Loads the object with the constants of this kernel and these options.
-pub fn load(options: &Options, only_targets: bool) -> Result<Ebpf, Error> {
+pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result<Ebpf, Error> {
     if !has_programs() {
         return Err(Error::NoPrograms(
             "this lockprobe was built without its eBPF programs; run `cargo xtask build` and use \
@@ -91,7 +100,7 @@ pub fn load(options: &Options, only_targets: bool) -> Result<Ebpf, Error> {
         loader.override_global(name, value, true);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|e| explain("create the eBPF maps", &e))?;
-    super::attach::load_all(&mut ebpf, &btf)?;
+    super::attach::load(&mut ebpf, &btf, programs)?;
     if options.full.is_some() {
         full::prepare(&mut ebpf, &btf)?;
     }

@@ -8,6 +8,7 @@ pub mod btf;
 pub mod command;
 pub mod full;
 mod load;
+mod look;
 mod reader;
 mod standing;
 mod synthetic;
@@ -17,6 +18,7 @@ mod verdicts;
 mod waits;
 
 pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
+pub use look::Look;
 pub use standing::Standings;
 pub use synthetic::Synthetic;
 pub use targets::Targets;
@@ -83,7 +85,7 @@ impl Live {
     fn start_with(options: &Options, attach: bool) -> Result<Self, Error> {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
-        let mut ebpf = load::load(options, only_targets)?;
+        let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
         let mut tables = tables::take(&mut ebpf, options.full.is_some())?;
         let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();

@@ -45,6 +45,21 @@ pub fn asleep(
     found
 }
 
+/// The wait of one thread that sleeps on what may be a lock, as a `WAITING` record.
+pub fn standing(tables: &ReaderTables, tid: u32, wait: Wait, now: u64) -> Option<WaitRecord> {
+    match look(tables, tid, wait, now) {
+        Look::Waits(record) => Some(*record),
+        Look::Idle | Look::Gone => None,
+    }
+}
+
+/// How often a thread has gone to sleep of its own accord.
+pub fn sleeps(tid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    count.trim().parse().ok()
+}
+
 /// What a look at one thread shows.
 enum Look {
     /// It sleeps on a lock, or on what may be one.

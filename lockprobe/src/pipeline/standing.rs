@@ -1,0 +1,80 @@
+//! The state at one moment: for looks, which no record follows.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::stacks::Stacks;
+use super::{Aside, Pipeline, read};
+use crate::analyses::snapshot;
+use crate::model::{Fact, Finding, Observation, Record, Snapshot, ThreadId};
+use crate::source::Batch;
+
+/// Most stacks copied in one look.
+const STACKS_AT_MOST: usize = 64;
+
+impl Pipeline {
+    /// Takes a look whole: everything up to this time is complete. Asks what root holders do,
+    /// copies the stacks of those who may be stuck, and concludes.
+    pub fn look(&mut self, batch: &Batch, now: u64, out: &mut Vec<Record>) -> io::Result<()> {
+        self.take(batch, out)?;
+        self.copy_stacks(batch, out)?;
+        self.now = self.now.max(now);
+        let mut events = Vec::new();
+        self.futex.observe(&Observation::Tick(now), &mut events);
+        self.push(events);
+        self.drain(u64::MAX, out);
+        let holders = snapshot::root_holders(self.tracker.table());
+        for id in holders {
+            let Aside::Live(enricher, _) = &mut self.aside else { break };
+            let activity = enricher.activity(id);
+            self.learn(Fact::Activity(activity), out)?;
+        }
+        self.conclude(now, out);
+        Ok(())
+    }
+
+    /// Where those stand whom the look before left in doubt.
+    fn copy_stacks(&mut self, batch: &Batch, out: &mut Vec<Record>) -> io::Result<()> {
+        let suspects: BTreeSet<ThreadId> =
+            self.deadlocks.suspects().chain(self.holders.suspects(self.tracker.table())).collect();
+        let mut facts = Vec::new();
+        for frame in batch.frames() {
+            let Ok(Observation::Waiting(wait)) = read(frame) else { continue };
+            let Aside::Live(enricher, _) = &mut self.aside else { break };
+            if suspects.contains(&wait.thread.id) && facts.len() < STACKS_AT_MOST {
+                facts.extend(Stacks::look_now(&wait, enricher));
+            }
+        }
+        facts.into_iter().try_for_each(|fact| self.learn(fact, out))
+    }
+
+    /// Whether a second look would show more.
+    pub fn is_undecided(&self) -> bool {
+        let table = self.tracker.table();
+        self.deadlocks.suspects().chain(self.holders.suspects(table)).next().is_some()
+    }
+
+    /// The state of all locks, as of the last time it was settled.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = snapshot::snapshot(self.tracker.table(), &self.activities, self.now);
+        snapshot.findings = self.standing().into_iter().cloned().collect();
+        snapshot.findings.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
+        let pids = snapshot.agents.iter().map(|agent| agent.id.pid);
+        let named = |pid: u32| Some((pid, self.processes.get(&pid)?.service.clone()));
+        snapshot.services = pids.filter_map(named).collect();
+        snapshot
+    }
+
+    /// Findings that go on, the oldest first.
+    pub fn standing(&self) -> Vec<&Finding> {
+        let mut findings: Vec<&Finding> =
+            self.deadlocks.going_on().chain(self.holders.going_on()).collect();
+        findings.sort_unstable_by_key(|finding| (finding.formed, finding.id));
+        findings
+    }
+
+    /// Threads that wait.
+    pub fn waiting(&self) -> usize {
+        self.tracker.table().waiting_count()
+    }
+}
