@@ -172,7 +172,7 @@ mod tests {
         orders.into_iter().for_each(|order| all.add(order));
         let address = |order: &Arc<LockOrder>| match order.from.id {
             LockId::Private { address, .. } => address,
-            LockId::Shared { .. } => 0,
+            _ => 0,
         };
         let circle = |inversion: Inversion| inversion.orders.iter().map(address).collect();
         all.inversions(5).into_iter().map(circle).collect()

@@ -28,7 +28,7 @@ pub use full::{
     AcquiredSeen, AcquisitionCounts, AcquisitionSummary, Inversion, LockOrder, OrderSeen,
 };
 pub use histogram::Histogram;
-pub use lock::{LockDescription, LockId, LockKind, Mode};
+pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };

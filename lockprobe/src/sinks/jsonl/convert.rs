@@ -9,8 +9,8 @@ use super::full;
 use crate::model::names::*;
 use crate::model::{
     AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
-    LockDescription, LockSummary, Losses, Mode, Outcome, Precision, ProcessFact, Record, Session,
-    SpanId, Summary,
+    LockDescription, LockSummary, Losses, Outcome, Precision, ProcessFact, Record, Session, SpanId,
+    Summary,
 };
 
 pub(super) type Object = Map<String, Value>;
@@ -61,14 +61,14 @@ pub fn lock_to_json(described: &Arc<LockDescription>) -> Value {
 }
 
 /// The end of looking for findings alone.
-pub fn look_to_json(waiting: usize, findings: u64, now: u64, session: &Session) -> Value {
+pub fn look_to_json(summary: &Summary, findings: u64, session: &Session) -> Value {
     let mut o = Object::new();
     put(&mut o, "record", "look");
-    put(&mut o, "time_unix_nano", session.unix_nanos(now));
+    put(&mut o, "time_unix_nano", session.unix_nanos(summary.end));
     put(&mut o, HOST_NAME, session.host.as_str());
     put(&mut o, TELEMETRY_DISTRO_NAME, "lockprobe");
     put(&mut o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
-    put(&mut o, "waiting", waiting);
+    put(&mut o, "waiting", summary.still_waiting());
     put(&mut o, "findings", findings);
     Value::Object(o)
 }
@@ -85,6 +85,9 @@ pub(super) fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
     put(o, LOCK_ID, lock.id.to_string());
+    if let Some(scope) = lock.id.scope() {
+        put(o, LOCK_SCOPE, scope);
+    }
     put(o, LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" });
     if let Some(site) = &lock.call_site {
         call_site(o, site);
@@ -125,11 +128,7 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     put(o, THREAD_ID, s.thread.id.tid);
     put(o, THREAD_NAME, s.thread.name());
     lock(o, &s.lock);
-    let mode = match s.mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Unknown => "unknown",
-    };
-    put(o, LOCK_MODE, mode);
+    put(o, LOCK_MODE, s.mode.name());
     let outcome = match s.outcome {
         Outcome::Acquired => "acquired",
         Outcome::Abandoned => "abandoned",

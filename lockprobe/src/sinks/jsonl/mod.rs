@@ -1,8 +1,10 @@
 //! JSON lines: one object a record, keys as OpenTelemetry names them.
 
-pub mod convert;
+mod convert;
+pub mod findings;
 mod full;
 pub mod schema;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 

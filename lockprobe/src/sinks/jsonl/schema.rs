@@ -36,6 +36,7 @@ fn property(key: &str) -> Value {
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
         LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
         LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
+        LOCK_SCOPE => json!({ "enum": ["process"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
@@ -103,8 +104,8 @@ pub fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: 
 
 /// What every record about a lock says of it.
 pub const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
-/// Where its call site is, as far as known.
-pub const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
+/// What is said of some locks only; where the call site is, as far as known.
+pub const SOME: [&str; 4] = [LOCK_SCOPE, CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
 const STACKS: [&str; 4] =
     [CODE_STACKTRACE, LOCK_HOLDER_STACKTRACE, LOCK_HOLDER_STATE, LOCK_STACK_MISSING];
@@ -130,7 +131,7 @@ fn acquire() -> Value {
     ]
     .concat();
     let optional = [
-        &CODE[..],
+        &SOME[..],
         &HOLDER,
         &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
         &[LOCK_HANDED_OVER_BY_TID],
@@ -160,7 +161,7 @@ fn hold() -> Value {
         &[LOCK_HOLD_END, LOCK_HOLDER_SOURCE, LOCK_WAITERS],
     ]
     .concat();
-    let optional = [&CODE[..], &[SERVICE_NAME]].concat();
+    let optional = [&SOME[..], &[SERVICE_NAME]].concat();
     object(Some("hold"), &required, &optional, span(json!({})))
 }
 
@@ -168,7 +169,7 @@ fn hold() -> Value {
 fn edge() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
+    let optional = [&SOME[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
     object(None, &required, &optional, json!({ "start_time_unix_nano": time() }))
 }
 
@@ -194,7 +195,7 @@ pub fn finding() -> Value {
 
 fn inversion() -> Value {
     let required = [&LOCK[..], &[LOCK_MODE]].concat();
-    let side = object(None, &required, &CODE, json!({}));
+    let side = object(None, &required, &SOME, json!({}));
     let more = json!({
         "several_threads": { "type": "boolean" }, "count": count(), "held": side, "asked": side,
     });
@@ -217,7 +218,7 @@ fn acquisitions() -> Value {
         "hold_total": number(), "hold_mean": number(), "hold_p50": number(), "hold_p95": number(),
         "hold_p99": number(), "hold_max": number(),
     });
-    object(None, &required, &CODE, more)
+    object(None, &required, &SOME, more)
 }
 
 fn process() -> Value {
@@ -241,7 +242,7 @@ fn look() -> Value {
 
 fn summary() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
-    let optional = [&CODE[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
+    let optional = [&SOME[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
     let mut lock = object(
         None,
         &required,

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::{convert, schema as records};
 use crate::model::names::*;
 use crate::model::{Agent, Session, Snapshot, ThreadId};
-use crate::sinks::jsonl::{convert, schema as records};
 
 /// Writes it.
-pub fn write(out: &mut dyn Write, snapshot: &Snapshot, session: &Session) -> io::Result<()> {
+pub fn write_json(out: &mut dyn Write, snapshot: &Snapshot, session: &Session) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &to_json(snapshot, session))?;
     writeln!(out)
 }
@@ -80,12 +80,12 @@ fn agent(agent: &Agent, snapshot: &Snapshot, session: &Session) -> Value {
 
 /// The schema of it, draft 2020-12.
 pub fn schema() -> Value {
-    use records::{CODE, LOCK, count, object, time};
-    let lock = object(None, &LOCK, &CODE, json!({}));
+    use records::{LOCK, SOME, count, object, time};
+    let lock = object(None, &LOCK, &SOME, json!({}));
     let mut wait = object(
         None,
         &LOCK,
-        &[&CODE[..], &[LOCK_WAIT_START_ESTIMATED]].concat(),
+        &[&SOME[..], &[LOCK_WAIT_START_ESTIMATED]].concat(),
         json!({ "start_time_unix_nano": time() }),
     );
     wait["description"] = json!("The lock the thread waits for, and since when.");
