@@ -90,6 +90,9 @@ pub fn find(file: File, naive: bool) -> Binary {
         return Binary::Go;
     }
     let mut known = symbols(&elf);
+    if !is_glibc(&elf) {
+        return Binary::Other;
+    }
     if !known.contains_key("pthread_mutex_lock") || !known.contains_key("pthread_mutex_unlock") {
         return Binary::Other;
     }
@@ -115,6 +118,20 @@ pub fn find(file: File, naive: bool) -> Binary {
         }
     }
     Binary::Locks(probes)
+}
+
+/// Other libraries have functions of the same names, which call each other and keep no owner
+/// where glibc does.
+fn is_glibc(elf: &Elf<'_>) -> bool {
+    // Exported by the library, and in the full symbol table of static programs.
+    const MARKS: [&str; 4] = [
+        "gnu_get_libc_version",
+        "__lll_lock_wait",
+        "__libc_single_threaded",
+        "pthread_kill_other_threads_np",
+    ];
+    let mut symbols = elf.dynamic_symbols().chain(elf.symbols()).filter(|s| s.is_definition());
+    symbols.any(|symbol| symbol.name().is_ok_and(|name| MARKS.contains(&name)))
 }
 
 fn probe(
