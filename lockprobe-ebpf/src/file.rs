@@ -68,6 +68,23 @@ impl Inode {
         member(self.0, &INODE_NUMBER)
     }
 
+    /// The process that took the only lock in one of its tables; 0 where there are others.
+    #[inline(always)]
+    fn only_holder(self, table: u32) -> u32 {
+        let head = self.locks(table);
+        let first: u64 = read(head);
+        let alone = first != 0 && first != head && read::<u64>(first) == head;
+        if alone { FileLock::in_list(first).owner().process } else { 0 }
+    }
+
+    /// Head of the list of its locks of one table.
+    #[inline(always)]
+    fn locks(self, table: u32) -> u64 {
+        let locks: u64 = member(self.0, &INODE_LOCKS);
+        let list = if table == class::FLOCK { &LOCKS_FLOCK } else { &LOCKS_POSIX };
+        locks + list.load()
+    }
+
     /// Its device.
     #[inline(always)]
     pub fn device(self) -> u32 {
@@ -93,6 +110,12 @@ pub struct Owner {
 pub const NOBODY: Owner = Owner { process: 0, token: 0 };
 
 impl FileLock {
+    /// The one with this place in the list of its inode.
+    #[inline(always)]
+    fn in_list(at: u64) -> Self {
+        Self(at.wrapping_sub(FL_LIST.load()))
+    }
+
     /// Whether this only asks what a lock would meet.
     #[inline(always)]
     pub fn is_question(self) -> bool {
@@ -152,9 +175,7 @@ impl FileLock {
     /// not go together with it.
     #[inline(always)]
     pub fn conflict(self, inode: Inode, asked: Place, own: u64) -> Owner {
-        let locks: u64 = member(inode.0, &INODE_LOCKS);
-        let list = if asked.table() == class::FLOCK { &LOCKS_FLOCK } else { &LOCKS_POSIX };
-        let head = locks + list.load();
+        let head = inode.locks(asked.table());
         let mut before = head;
         let mut i = 0;
         while i < LOCKS_AT_MOST {
@@ -162,7 +183,7 @@ impl FileLock {
             if at == head || at == 0 {
                 break;
             }
-            let other = Self(at.wrapping_sub(FL_LIST.load()));
+            let other = Self::in_list(at);
             let owner = other.owner();
             let place = other.place(asked.device, asked.table());
             let alone = place.mode() == mode::WRITE || asked.mode() == mode::WRITE;
@@ -207,7 +228,9 @@ pub fn request(task: Task, registers: Registers, call: LockCall, own: bool) -> R
             read_range(registers.get(&REG_ARG2), &mut place);
         }
     }
-    Request { inode: number, place, holder: 0, descriptor }
+    // Who sleeps already is in the way of none but the only holder there is.
+    let holder = if own { 0 } else { inode.only_holder(place.table()) };
+    Request { inode: number, place, holder, descriptor }
 }
 
 /// Mode and range out of a `struct flock` in user memory. A start that is counted from elsewhere

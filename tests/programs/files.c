@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -171,6 +172,125 @@ static void two_processes(const struct way *way) {
     }
 }
 
+// ---- scenes that last until standard input ends ----
+
+/// Waits until standard input ends, then ends the children and the program.
+static void until_told(pid_t *children, int count) {
+    char byte;
+    while (read(0, &byte, 1) > 0) {}
+    for (int i = 0; i < count; i++) kill(children[i], SIGKILL);
+    for (int i = 0; i < count; i++) waitpid(children[i], NULL, 0);
+}
+
+/// Waits until a process sleeps in a call.
+static void until_asleep(pid_t process, const char *call) {
+    char name[64], text[64];
+    for (int i = 0; i < 4000; i++) {
+        snprintf(name, sizeof name, "/proc/%d/syscall", process);
+        FILE *in = fopen(name, "r");
+        int asleep = in && fgets(text, sizeof text, in) && !strncmp(text, call, strlen(call));
+        if (in) fclose(in);
+        if (asleep) return;
+        nap(MS);
+    }
+    fail("a child does not sleep");
+}
+
+/// One process has the flock and wants a mutex, the other has the mutex and wants the flock.
+static void deadlock(void) {
+    int ready[2];
+    pid_t children[2];
+    pthread_mutexattr_t shared;
+    pthread_mutex_t *mutex = mmap(NULL, sizeof *mutex, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (mutex == MAP_FAILED || pipe(ready)) fail("share");
+    pthread_mutexattr_init(&shared);
+    pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+    pthread_mutex_init(mutex, &shared);
+    for (int i = 0; i < 2; i++) {
+        children[i] = fork();
+        if (children[i] < 0) fail("fork");
+        if (children[i]) continue;
+        open_file();
+        if (i == 0 ? flock_ex() : pthread_mutex_lock(mutex)) fail("first");
+        tell(ready[1]);
+        nap(50 * MS);
+        if (i == 1 ? flock_ex() : pthread_mutex_lock(mutex)) fail("second");
+        _exit(0);
+    }
+    hear(ready[0]);
+    hear(ready[0]);
+    until_asleep(children[0], "202 ");
+    until_asleep(children[1], "73 ");
+    printf("{\"what\":\"deadlock\",\"flock\":%d,\"mutex\":%d}\n", children[0], children[1]);
+    fflush(stdout);
+    until_told(children, 2);
+}
+
+/// One process has the lock, others wait for it in vain.
+static void held(int (*take)(void), int (*want)(void), const char *call) {
+    int ready[2];
+    pid_t children[3];
+    if (pipe(ready)) fail("pipe");
+    for (int i = 0; i < 3; i++) {
+        children[i] = fork();
+        if (children[i] < 0) fail("fork");
+        if (children[i] == 0) {
+            open_file();
+            if (i == 0) {
+                if (take()) fail("take");
+                tell(ready[1]);
+                pause();
+            }
+            want();
+            _exit(0);
+        }
+        if (i == 0) hear(ready[0]);
+        else until_asleep(children[i], call);
+    }
+    printf("{\"what\":\"held\",\"holder\":%d,\"waiters\":[%d,%d]}\n", children[0], children[1],
+           children[2]);
+    fflush(stdout);
+    until_told(children, 3);
+}
+
+static void ignore(int signal) { (void)signal; }
+
+/// A wait that a signal ends, and a lock that outlives the process that took it: a child shares the
+/// open file.
+static void oddities(void) {
+    int ready[2];
+    pid_t child, heir;
+    struct sigaction act = {.sa_handler = ignore};
+    sigaction(SIGALRM, &act, NULL);
+    if (pipe(ready)) fail("pipe");
+    child = fork();
+    if (child < 0) fail("fork");
+    if (child == 0) {
+        open_file();
+        if (flock_ex()) fail("take");
+        heir = fork();
+        if (heir < 0) fail("fork");
+        if (heir == 0) {
+            tell(ready[1]);
+            nap(300 * MS);
+        }
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    hear(ready[0]);
+    open_file();
+    ualarm(60000, 0);
+    u64 begin = now();
+    if (!flock_ex() || errno != EINTR) fail("a signal did not end the wait");
+    u64 end = now();
+    printf("{\"what\":\"interrupted\",\"gone\":%d,\"begin\":%llu,\"end\":%llu}\n", child, begin,
+           end);
+    if (!flock_nb() || errno != EWOULDBLOCK) fail("the lock was not refused");
+    fflush(stdout);
+    if (flock_ex()) fail("take");
+}
+
 int main(int count, char **arguments) {
     if (count != 3) return 2;
     scene = arguments[1];
@@ -186,6 +306,12 @@ int main(int count, char **arguments) {
     fflush(stdout);
     for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++)
         if (!strcmp(scene, ways[i].scene)) two_processes(&ways[i]);
+    if (!strcmp(scene, "oddities")) oddities();
+    if (!strcmp(scene, "deadlock")) deadlock();
+    if (!strcmp(scene, "flock_held")) held(flock_ex, flock_ex, "73 ");
+    if (!strcmp(scene, "posix_held")) held(posix_wr, posix_rd, "72 ");
+    if (!strcmp(scene, "ofd_held")) held(ofd_wr, ofd_wr, "72 ");
+    if (!strcmp(scene, "sysv_held")) held(sem_down, sem_down, "220 ");
     semctl(set, 0, IPC_RMID);
     return 0;
 }

@@ -14,11 +14,20 @@ use crate::{PATIENCE, system};
 
 /// A C program of `tests/programs`, compiled once.
 pub fn compiled(name: &str) -> PathBuf {
+    compiled_as(name, name, &[])
+}
+
+/// The same with the C library in it.
+pub fn compiled_statically(name: &str) -> PathBuf {
+    compiled_as(name, &format!("{name}-static"), &["-static"])
+}
+
+fn compiled_as(name: &str, as_name: &str, more: &[&str]) -> PathBuf {
     static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = DIRECTORY.get_or_init(|| tempfile::tempdir().expect("a temporary directory"));
-    let program = directory.path().join(name);
+    let program = directory.path().join(as_name);
     if !program.exists() {
         // A static is never dropped: the directory is removed when the process ends.
         remove_at_exit(directory.path());
@@ -26,7 +35,7 @@ pub fn compiled(name: &str) -> PathBuf {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
         let mut cc = Command::new("cc");
         cc.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]);
-        let ended = Probe::start(cc.arg(&program).arg(source)).wait();
+        let ended = Probe::start(cc.arg(&program).arg(source).args(more)).wait();
         assert_eq!(ended.status, 0, "cc: {}", ended.stderr);
     }
     program

@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use lockprobe_tests::program::{compiled, watched};
+use lockprobe_tests::probe::{Watch, run};
+use lockprobe_tests::program::{Program, compiled, watched};
 use lockprobe_tests::records::{Records, nanos, number, text};
 use serde_json::Value;
 
@@ -156,4 +157,125 @@ fn every_way_to_lock_a_file_is_told_as_it_was() {
         }
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
+}
+
+/// A scene that lasts, and what its program says of itself at last.
+fn lasting(scene: &str, file: &Path) -> (Program, Value) {
+    let program = Program::start("files", [scene, file.to_str().unwrap()]);
+    program.says();
+    let said = program.says();
+    (program, said)
+}
+
+fn ids(list: &Value) -> Vec<u64> {
+    list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
+}
+
+#[test]
+fn who_slept_before_the_start_is_found_and_so_is_who_is_in_the_way() {
+    let directory = tempfile::tempdir().unwrap();
+    for (scene, system, range) in [
+        ("flock_held", "flock", ""),
+        ("posix_held", "fcntl", "[100..=149]"),
+        ("ofd_held", "fcntl", ""),
+        ("sysv_held", "sysv_semaphore", ""),
+    ] {
+        let file = directory.path().join(scene);
+        let (program, said) = lasting(scene, &file);
+        let waiters = ids(&said["waiters"]);
+        let pid = format!("-p{}", program.pid());
+        let pids: Vec<String> = waiters.iter().map(|pid| format!("-p{pid}")).collect();
+        let arguments = ["snapshot", "--format", "json", &pid, &pids[0], &pids[1]];
+        let ended = run(arguments).expect(0);
+        let snapshot: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let edges = snapshot["edges"].as_array().unwrap();
+        let from: Vec<u64> = edges.iter().map(|edge| number(edge, "process.pid")).collect();
+        assert_eq!(from, waiters, "{scene}: {snapshot:#}");
+        for edge in edges {
+            assert_eq!(edge["lock.holder.pid"], said["holder"], "{scene}: {snapshot:#}");
+            assert_eq!(edge["lock.holder.tid"], said["holder"], "{scene}: {snapshot:#}");
+            assert_eq!(edge["lock.id"], edges[0]["lock.id"], "{scene}");
+        }
+        let threads = snapshot["threads"].as_array().unwrap();
+        let waits: Vec<&Value> =
+            threads.iter().map(|t| &t["waits"]).filter(|waits| waits.is_object()).collect();
+        assert_eq!(waits.len(), 2, "{scene}: {snapshot:#}");
+        for wait in waits {
+            assert_eq!(text(wait, "lock.system.name"), system);
+            if system != "sysv_semaphore" {
+                assert_eq!(text(wait, "lock.name"), format!("{}{range}", file.display()));
+            }
+        }
+        program.end();
+    }
+}
+
+#[test]
+fn a_wait_that_was_there_before_is_followed_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let (program, said) = lasting("flock_held", &file);
+    let waiters = ids(&said["waiters"]);
+    let watch = Watch::pid(u32::try_from(waiters[0]).unwrap());
+    // The holder ends first, and with it its lock.
+    watch.until_some(|r| r["record"] == "process" && r["process.pid"] == waiters[0]);
+    program.end();
+    let records = watch.records();
+    let acquire = records.acquire_of(waiters[0]);
+    assert_eq!(acquire["lock.wait.start_estimated"], true);
+    assert_eq!(acquire["lock.holder.pid"], said["holder"], "{acquire}");
+    assert_eq!(text(acquire, "lock.name"), file.to_str().unwrap());
+}
+
+#[test]
+fn a_signal_ends_a_wait_and_a_child_keeps_the_lock_of_its_parent() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let (truth, records) = observe("oddities", &file);
+    records.expect_complete();
+    let truth = truth.all("interrupted")[0];
+    let acquires = records.acquires();
+    let outcome = |outcome: &str| {
+        let all = acquires.iter().filter(|r| text(r, "lock.outcome") == outcome);
+        let all: Vec<_> = all.collect();
+        let [one] = all[..] else { panic!("not one {outcome}: {records:#?}") };
+        *one
+    };
+    let interrupted = outcome("abandoned");
+    assert_eq!(text(interrupted, "error.type"), "interrupted");
+    assert!(near(nanos(interrupted, "lock.wait.duration"), length(truth)), "{interrupted}");
+    let refused = outcome("refused");
+    assert_eq!(number(refused, "lock.attempt.count"), 1);
+    for told in [interrupted, refused, outcome("acquired")] {
+        // It took the lock, and is gone: no thread has it by that name.
+        assert_eq!(told["lock.holder.pid"], truth["gone"], "{told}");
+        assert_eq!(number(told, "lock.holder.tid"), 0, "{told}");
+    }
+}
+
+#[test]
+fn a_mutex_and_a_file_make_a_deadlock_of_two_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, said) = lasting("deadlock", &directory.path().join("file"));
+    let both = [number(&said, "flock"), number(&said, "mutex")];
+    let pids = both.map(|pid| format!("-p{pid}"));
+    let ended = run(["deadlocks", "--format", "json", &pids[0], &pids[1]]).expect(3);
+    assert!(ended.stdout.contains(&format!("\"lock.holder.pid\":{}", both[0])), "{}", ended.stdout);
+    let watch = Watch::start(&["trace", &pids[0], &pids[1]]);
+    watch.until_some(|r| r["record"] == "finding");
+    program.end();
+    let records = watch.records();
+    let [begun, _] = records.findings()[..] else { panic!("{records:#?}") };
+    assert_eq!(text(begun, "lock.finding.type"), "deadlock");
+    let told: Vec<Value> = begun["cycle"].as_array().unwrap().clone();
+    let edge = |system: &str| told.iter().find(|e| text(e, "lock.system.name") == system).unwrap();
+    let (flock, mutex) = (edge("flock"), edge("pthread"));
+    assert_eq!(
+        (number(flock, "process.pid"), number(flock, "lock.holder.pid")),
+        (both[1], both[0])
+    );
+    assert_eq!(
+        (number(mutex, "process.pid"), number(mutex, "lock.holder.pid")),
+        (both[0], both[1])
+    );
 }

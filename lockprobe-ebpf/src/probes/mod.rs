@@ -4,6 +4,7 @@
 
 mod file_locks;
 mod process;
+mod pthread;
 mod sched;
 mod snapshot;
 mod standing;

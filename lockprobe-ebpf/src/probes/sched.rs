@@ -90,6 +90,8 @@ fn on_sleep(task: Task) {
         }
         new |= above == verdict::UNKNOWN;
     }
+    // Of a lock the kernel keeps the place says nothing.
+    new &= !call.is_kernels();
     let hash = frame.hash(registers);
     let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, hash, new };
     record_sleep(task, registers, call, at);
@@ -110,13 +112,12 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
             return sleep_on(task, wait, now);
         }
         // A lock this thread waited for just now has been announced, and so has the place.
-        let before = tally::key(at.tgid, wait);
-        let same_place = wait.ip == at.ip && wait.caller == at.caller;
+        let before = (tally::key(at.tgid, wait), wait.ip, wait.caller);
         attempt::begin(wait, task, call, at, now);
         note_holder(wait);
         attempt::take_early_wake(wait, now);
         key = tally::key(at.tgid, wait);
-        if key == before && same_place {
+        if (key, wait.ip, wait.caller) == before {
             return;
         }
     } else {
@@ -238,5 +239,5 @@ fn announce_lock(
         file::describe(record);
     }
     // To say what a new place is, the agent needs the process, which may end any moment.
-    if at.new { emit::submit_now(entry) } else { emit::submit(entry) }
+    if at.new || call.is_kernels() { emit::submit_now(entry) } else { emit::submit(entry) }
 }

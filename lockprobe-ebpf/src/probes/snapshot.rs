@@ -69,6 +69,7 @@ fn note(task: Task) {
         let request = file::request(task, registers, call, false);
         wait.lock = request.inode;
         wait.words = request.place.to_words();
+        wait.value = request.holder;
         wait.flags |= wait_flag::WORDS;
     }
     // First, so that a thread that runs again at once finds itself noted.

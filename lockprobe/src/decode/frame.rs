@@ -1,12 +1,12 @@
 //! One frame, one observation.
 
 use lockprobe_ebpf::wire::{
-    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, WaitRecord, call,
+    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, Wait, WaitRecord, call,
     dropped, kind, process_event, reason, wait_flag,
 };
 use zerocopy::FromBytes;
 
-use super::kernel;
+use super::{full, kernel};
 use crate::model::{
     Histogram, LockCounts, LockSeen, Losses, Malformed, Observation, Phase, ProcessEvent,
     ProcessSeen, Thread, ThreadId, WaitSeen, WakeReason,
@@ -29,6 +29,11 @@ pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
         kind::COUNTERS => counters(body).map(Observation::Losses),
         kind::TICK if body.is_empty() => Ok(Observation::Tick(header.time_ns)),
         kind::TICK => Err(Malformed::Length),
+        kind::FULL_LOCK | kind::FULL_HELD => full::lock(frame),
+        kind::FULL_ORDER => full::order(frame),
+        kind::FULL_STATS => full::stats(body),
+        kind::FULL_ORDERS => full::orders(body),
+        kind::FULL_COUNTERS => full::counters(body),
         _ => Err(Malformed::Kind),
     }
 }
@@ -42,7 +47,7 @@ pub(super) fn thread(t: &wire::Thread) -> Thread {
     }
 }
 
-pub(super) fn reason(w: &wire::Wait) -> Result<WakeReason, Malformed> {
+pub(super) fn reason(w: &Wait) -> Result<WakeReason, Malformed> {
     Ok(match w.reason {
         reason::UNKNOWN => WakeReason::Unknown,
         reason::RELEASE => WakeReason::Release,

@@ -8,8 +8,8 @@ use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
 use super::{activity, file, meaning, memory, names, process, source, thread};
 use crate::model::{
-    Activity, Fact, FileFact, HolderFact, LockFact, LockKind, LockSeen, Look, Missing, ProcessFact,
-    SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockKind, LockSeen, Look,
+    Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -233,6 +233,39 @@ impl Enricher {
                 meanings[caller].role = Role::Lock(LockKind::PythonGil);
             }
         }
+    }
+
+    /// What a lock is called that was acquired without anyone waiting.
+    pub fn acquired(&mut self, seen: &AcquiredSeen) -> Vec<Fact> {
+        let pid = seen.thread.pid;
+        // __kind of a glibc mutex: bit 7 says that processes share it (nptl/pthreadP.h).
+        let is_shared = seen.kind == LockKind::PthreadMutex
+            && Self::lock_words(pid, seen.address).is_some_and(|words| words[4] & 0x80 != 0);
+        let call_site = if seen.site == 0 { None } else { self.atlas.call_before(pid, seen.site) };
+        let shared = if is_shared { self.atlas.shared(pid, seen.address) } else { None };
+        let symbol = match &shared {
+            Some((place, Some(path))) if place.2 == 0 => Some(path.clone()),
+            Some((place, Some(path))) => Some(format!("{path}+{:#x}", place.2)),
+            Some((_, None)) => None,
+            None => self.atlas.object(pid, seen.address),
+        };
+        vec![Fact::Lock(LockFact {
+            pid,
+            address: seen.address,
+            kind: Some(seen.kind),
+            inner: 0,
+            symbol,
+            shared: shared.map(|(place, _)| place),
+            call_site,
+        })]
+    }
+
+    /// What lies before return addresses of a process.
+    pub fn places(&mut self, pid: u32, ips: &[u64]) -> Vec<Fact> {
+        let place = |&ip: &u64| {
+            Fact::Place(PlaceFact { pid, ip, call_site: self.atlas.call_before(pid, ip) })
+        };
+        ips.iter().map(place).collect()
     }
 
     /// Who a process is.

@@ -24,15 +24,6 @@ pub enum LockId {
         /// Offset of the word in the file.
         offset: u64,
     },
-    /// Some lock of this kind in a process: the address slept on is not the lock.
-    Process {
-        /// Process id.
-        pid: u32,
-        /// How many programs the process had run before.
-        image: u32,
-        /// What is known of it.
-        kind: LockKind,
-    },
     /// A part of a file, in one of the two tables the kernel keeps of every file.
     File {
         /// Device as the kernel numbers it.
@@ -55,6 +46,15 @@ pub enum LockId {
         /// Number in the set.
         number: u32,
     },
+    /// Some lock of this kind in a process: the address slept on is not the lock.
+    Process {
+        /// Process id.
+        pid: u32,
+        /// How many programs the process had run before.
+        image: u32,
+        /// What is known of it.
+        kind: LockKind,
+    },
 }
 
 impl LockId {
@@ -75,13 +75,6 @@ impl fmt::Display for LockId {
             Self::Shared { device, inode, offset } => {
                 write!(f, "futex:dev{device:x}:ino{inode}:{offset:#x}")
             }
-            Self::Process { pid, image, kind } => {
-                let (system, name) = (kind.system(), kind.name());
-                match image {
-                    0 => write!(f, "process:{pid}:{system}/{name}"),
-                    _ => write!(f, "process:{pid}.{image}:{system}/{name}"),
-                }
-            }
             Self::File { device, inode, fcntl: false, .. } => {
                 write!(f, "flock:dev{device:x}:ino{inode}")
             }
@@ -91,6 +84,13 @@ impl fmt::Display for LockId {
             }
             Self::Semaphore { namespace, set, number } => {
                 write!(f, "sysv:ns{namespace}:set{set}:{number}")
+            }
+            Self::Process { pid, image, kind } => {
+                let (system, name) = (kind.system(), kind.name());
+                match image {
+                    0 => write!(f, "process:{pid}:{system}/{name}"),
+                    _ => write!(f, "process:{pid}.{image}:{system}/{name}"),
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use lockprobe_ebpf::wire::kind;
 
+use super::full::Wanted;
 use super::{Aside, PROCESSES_AT_MOST, Pipeline};
 use crate::analyses::holder;
 use crate::backends::futex::Want;
@@ -26,7 +27,11 @@ impl Pipeline {
                 let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
                 holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
             }
-            _ => Vec::new(),
+            _ => match self.full.wants(observation, &self.futex) {
+                Some(Wanted::Lock(seen)) => enricher.acquired(&seen),
+                Some(Wanted::Places(pid, ips)) => enricher.places(pid, &ips),
+                None => Vec::new(),
+            },
         };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
             found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));

@@ -136,6 +136,16 @@ impl Futex {
         self.locks.at(pid, address, site)
     }
 
+    /// Whether a lock at this address has been given a name.
+    pub fn names(&self, pid: u32, address: u64) -> bool {
+        self.locks.names(pid, address)
+    }
+
+    /// The lock at an address, of this kind if nothing more is known of it.
+    pub fn lock_of_kind(&self, pid: u32, address: u64, kind: LockKind) -> Arc<LockDescription> {
+        self.locks.of_kind(pid, address, kind)
+    }
+
     /// Whether the wait is for a lock, as far as is known.
     pub fn is_for_lock(&self, wait: &WaitSeen) -> bool {
         self.locks.taking(&self.completed(wait)).is_some()
@@ -163,11 +173,8 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_)
-            | Fact::Stack(_)
-            | Fact::Activity(_)
-            | Fact::File(_)
-            | Fact::Holder(_) => {}
+            // Nothing about waits.
+            _ => {}
         }
     }
 

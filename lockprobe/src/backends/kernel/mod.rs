@@ -199,7 +199,8 @@ impl Kernel {
             ProcessEvent::ThreadExit => self.attempts.end(|other| other == id),
         };
         for attempt in ended {
-            if attempt.wait.ran != 0 {
+            // Whether it got a lock of a file would have been seen.
+            if attempt.wait.ran != 0 && !self.holds.is_followed(&attempt.wait.lock) {
                 self.ended(&attempt, out);
                 continue;
             }
@@ -229,7 +230,7 @@ impl Kernel {
         let wait = &attempt.wait;
         let error = match wait.reason {
             _ if self.holds.is_followed(&wait.lock) => "interrupted",
-            WakeReason::Signal | WakeReason::Exit => "interrupted",
+            WakeReason::Signal | WakeReason::Exit | WakeReason::ThreadExit => "interrupted",
             WakeReason::Other if wait.timed => "timeout",
             _ => return self.acquired(attempt, wait.ran, out),
         };

@@ -34,6 +34,17 @@ pub struct Held {
     pub waiters: Vec<Entry>,
 }
 
+/// The table, read when it is first asked for.
+#[derive(Default)]
+pub struct FileTable(Option<Vec<Held>>);
+
+impl FileTable {
+    /// As it was then.
+    pub fn now(&mut self) -> &[Held] {
+        self.0.get_or_insert_with(now)
+    }
+}
+
 /// The locks of files that are held now.
 pub fn now() -> Vec<Held> {
     read(&fs::read_to_string("/proc/locks").unwrap_or_default())
@@ -87,7 +98,8 @@ fn line(line: &str) -> Option<Entry> {
     Some(Entry { process, inode, place, depth })
 }
 
-/// The holder a waiter waits for, and the waiter itself, as the table has it.
+/// The holder a waiter waits for, and the waiter itself, as the table has it; `None` where it may
+/// be one of several.
 pub fn find(
     all: &[Held],
     process: u32,
@@ -95,7 +107,9 @@ pub fn find(
     is_it: impl Fn(&Place) -> bool,
 ) -> Option<(Entry, Entry)> {
     let same = |e: &&Entry| e.process == process && e.inode == inode && is_it(&e.place);
-    all.iter().find_map(|held| Some((held.holder, *held.waiters.iter().find(same)?)))
+    let mut found =
+        all.iter().filter_map(|held| Some((held.holder, *held.waiters.iter().find(same)?)));
+    found.next().filter(|_| found.next().is_none())
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::io::Read;
 use std::ops::Range;
 
 use lockprobe_ebpf::wire::{
-    Header, Place, SiteKey, Thread, Wait, WaitRecord, call, class, kind, state, verdict, wait_flag,
+    Header, SiteKey, Thread, Wait, WaitRecord, call, kind, state, verdict, wait_flag,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::file_table;
+use super::file_table::FileTable;
+use super::kernel_waits;
 use super::tables::{ReaderTables, Wire};
 
 /// Most threads announced in one look; more than any person reads, and a bound on the batch.
@@ -28,22 +29,14 @@ pub fn asleep(
 ) -> Vec<WaitRecord> {
     let mut found = Vec::new();
     let mut over = Vec::new();
-    // Read once, and only if somebody waits for a file.
-    let mut table = None;
+    let mut files = FileTable::default();
     for (tid, wait) in tables.waits.iter().flatten() {
         let wait = wait.0;
         let age = now.saturating_sub(wait.start_ns);
         if wait.state != state::SLEEPING || !ages.contains(&age) || known(tid, wait.start_ns) {
             continue;
         }
-        let look = match wait.call >= call::KERNEL {
-            true => {
-                let table = table.get_or_insert_with(file_table::now);
-                look_at_kernels(table, tid, wait, now)
-            }
-            false => look(tables, tid, wait, now),
-        };
-        match look {
+        match look(tables, &mut files, tid, wait, now) {
             Look::Waits(record) => found.push(*record),
             Look::Idle => over.push((tid, wait)),
             Look::Gone if wait.flags & wait_flag::PREEXISTING != 0 => over.push((tid, wait)),
@@ -60,8 +53,14 @@ pub fn asleep(
 }
 
 /// The wait of one thread that sleeps on what may be a lock, as a `WAITING` record.
-pub fn standing(tables: &ReaderTables, tid: u32, wait: Wait, now: u64) -> Option<WaitRecord> {
-    match look(tables, tid, wait, now) {
+pub fn standing(
+    tables: &ReaderTables,
+    files: &mut FileTable,
+    tid: u32,
+    wait: Wait,
+    now: u64,
+) -> Option<WaitRecord> {
+    match look(tables, files, tid, wait, now) {
         Look::Waits(record) => Some(*record),
         Look::Idle | Look::Gone => None,
     }
@@ -93,8 +92,14 @@ fn remove_if_unchanged(tables: &mut ReaderTables, tid: u32, seen: Wait) {
     }
 }
 
-fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
+fn look(tables: &ReaderTables, files: &mut FileTable, tid: u32, mut wait: Wait, now: u64) -> Look {
     let Some(thread) = thread(tid) else { return Look::Gone };
+    if wait.call >= call::KERNEL {
+        return match kernel_waits::refresh(files, thread, &mut wait) {
+            true => waits(thread, wait, now),
+            false => Look::Gone,
+        };
+    }
     let preexisting = wait.flags & wait_flag::PREEXISTING != 0;
     if preexisting && !sleeps_on(thread.tgid, tid, wait.lock) {
         return Look::Gone;
@@ -141,40 +146,6 @@ fn waits(thread: Thread, wait: Wait, now: u64) -> Look {
     Look::Waits(Box::new(WaitRecord { header, thread, wait }))
 }
 
-/// The same for a lock the kernel keeps: its own table says who has it by now.
-fn look_at_kernels(table: &[file_table::Held], tid: u32, mut wait: Wait, now: u64) -> Look {
-    let Some(thread) = thread(tid) else { return Look::Gone };
-    let preexisting = wait.flags & wait_flag::PREEXISTING != 0;
-    if preexisting && !sleeps_in(thread.tgid, tid, wait.call) {
-        return Look::Gone;
-    }
-    let asked = Place::of_words(&wait.words);
-    if asked.class() == class::SYSV {
-        return waits(thread, wait, now);
-    }
-    let same = |place: &Place| {
-        let file = place.device == asked.device && place.table() == asked.table();
-        // Of a thread that slept before, the iterator could not see which part it asked for.
-        file && (preexisting || (place.start, place.end) == (asked.start, asked.end))
-    };
-    match file_table::find(table, thread.tgid, wait.lock, same) {
-        Some((holder, own)) => {
-            wait.words = own.place.to_words();
-            // Of an OFD lock the table does not tell; who is first in the queue was told when it
-            // went to sleep, and would have been woken since by any change.
-            if holder.process != 0 || own.depth > 1 {
-                wait.value = holder.process;
-            }
-            if preexisting && wait.first_owner == 0 {
-                wait.first_owner = wait.value;
-            }
-        }
-        // On its way out of the queue, or of a file system that has its own.
-        None => wait.value = 0,
-    }
-    waits(thread, wait, now)
-}
-
 fn thread(tid: u32) -> Option<Thread> {
     let status = proc_file(&format!("/proc/{tid}/status"))?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
@@ -202,19 +173,8 @@ fn sleeps_on(tgid: u32, tid: u32, lock: u64) -> bool {
     matches!(number, Some(libc::SYS_futex | 455)) && address == Some(lock)
 }
 
-/// Whether the thread is inside this call on a lock of the kernel's.
-fn sleeps_in(tgid: u32, tid: u32, call: u32) -> bool {
-    let line = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).unwrap_or_default();
-    let number: Option<i64> = line.split(' ').next().and_then(|n| n.parse().ok());
-    match call {
-        call::FLOCK => number == Some(libc::SYS_flock),
-        call::FCNTL => number == Some(libc::SYS_fcntl),
-        _ => matches!(number, Some(libc::SYS_semop | libc::SYS_semtimedop)),
-    }
-}
-
 /// Reads memory of another process as it is now; whether all of it could be read.
-fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut [T]) -> bool {
+pub(super) fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut [T]) -> bool {
     let bytes = words.as_mut_bytes();
     let here = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     let there = libc::iovec { iov_base: address as *mut _, iov_len: bytes.len() };
