@@ -19,6 +19,9 @@ _lockprobe() {
             lockprobe,bench)
                 cmd="lockprobe__subcmd__bench"
                 ;;
+            lockprobe,deadlocks)
+                cmd="lockprobe__subcmd__deadlocks"
+                ;;
             lockprobe,demo)
                 cmd="lockprobe__subcmd__demo"
                 ;;
@@ -40,6 +43,9 @@ _lockprobe() {
             lockprobe,replay)
                 cmd="lockprobe__subcmd__replay"
                 ;;
+            lockprobe,snapshot)
+                cmd="lockprobe__subcmd__snapshot"
+                ;;
             lockprobe,trace)
                 cmd="lockprobe__subcmd__trace"
                 ;;
@@ -52,6 +58,9 @@ _lockprobe() {
             lockprobe__subcmd__generate,schema)
                 cmd="lockprobe__subcmd__generate__subcmd__schema"
                 ;;
+            lockprobe__subcmd__generate,snapshot-schema)
+                cmd="lockprobe__subcmd__generate__subcmd__snapshot__subcmd__schema"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +68,7 @@ _lockprobe() {
 
     case "${cmd}" in
         lockprobe)
-            opts="-h -V --help --version trace record replay doctor demo generate bench demo-workload exec-when-told"
+            opts="-h -V --help --version trace record replay snapshot deadlocks doctor demo generate bench demo-workload exec-when-told"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -92,6 +101,40 @@ _lockprobe() {
                     return 0
                     ;;
                 --ring-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__deadlocks)
+            opts="-p -h --pid --exe --watch --format --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exe)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -163,7 +206,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__generate)
-            opts="-h --help man completions schema"
+            opts="-h --help man completions schema snapshot-schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -205,6 +248,20 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__generate__subcmd__schema)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__generate__subcmd__snapshot__subcmd__schema)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -293,6 +350,40 @@ _lockprobe() {
                     ;;
                 --group-by)
                     COMPREPLY=($(compgen -W "lock call-site name" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__snapshot)
+            opts="-p -h --pid --exe --format --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --pid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exe)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "table json dot" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

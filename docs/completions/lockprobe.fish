@@ -29,6 +29,8 @@ complete -c lockprobe -n "__fish_lockprobe_needs_command" -s V -l version -d 'Pr
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "trace" -d 'Show lock waits as they end, and sums at the end'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "record" -d 'Record what is seen to a file, to be replayed anywhere'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "replay" -d 'Show a recording as `trace` would have shown it'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "snapshot" -d 'Show who waits for which lock of whom, now'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "deadlocks" -d 'Find threads that wait for each other and never go on, also those that began before'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "doctor" -d 'Say whether this machine can be observed, and what is missing'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "demo" -d 'Run built-in workloads and show what lockprobe reports beside the truth'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "generate" -d 'Print a generated document'
@@ -73,17 +75,33 @@ call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand snapshot" -s p -l pid -d 'Look at this process; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand snapshot" -l exe -d 'Look at processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand snapshot" -l format -d 'How to show it' -r -f -a "table\t'Lines for people'
+json\t'One JSON object'
+dot\t'A graph for graphviz'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand snapshot" -l output -d 'Write to a file instead of standard output' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand snapshot" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand deadlocks" -s p -l pid -d 'Look at this process; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand deadlocks" -l exe -d 'Look at processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand deadlocks" -l format -d 'How to show them' -r -f -a "table\t'Lines for people'
+json\t'One JSON object a line: findings as `trace` has them, then what was looked at'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand deadlocks" -l output -d 'Write to a file instead of standard output' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand deadlocks" -l watch -d 'Keep looking until Ctrl-C; tell each deadlock once, and its end'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand deadlocks" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -l format -d 'How to show the result' -r -f -a "table\t'Lines for people'
 json\t'One JSON object'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -s h -l help -d 'Print help'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -f -a "man" -d 'The manual page'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -f -a "completions" -d 'Shell completions'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema" -f -a "schema" -d 'The JSON Schema of the records'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "man" -d 'The manual page'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "completions" -d 'Shell completions'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "schema" -d 'The JSON Schema of the records'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "snapshot-schema" -d 'The JSON Schema of a snapshot'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from snapshot-schema" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l rate -d 'Synthetic records a second; 0 for as many as possible' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l duration -d 'How long' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l output -d 'Where JSON lines of the records go; nowhere by default' -r -F

@@ -16,6 +16,7 @@ const FILES: &[(&[&str], &str)] = &[
     (&["completions", "zsh"], "docs/completions/_lockprobe"),
     (&["completions", "fish"], "docs/completions/lockprobe.fish"),
     (&["schema"], "docs/schema/records.schema.json"),
+    (&["snapshot-schema"], "docs/schema/snapshot.schema.json"),
 ];
 
 /// Writes every file.

@@ -46,7 +46,7 @@ impl Deadlocks {
             // Every wait must have been seen to go on since the first look.
             let seen = cycle.iter().filter_map(|id| table.wait_of(*id)).map(|wait| wait.confirmed);
             let confirmed = seen.min().unwrap_or(0);
-            if confirmed >= first + CONFIRM_AFTER && self.going_on.len() < AT_MOST {
+            if confirmed.saturating_sub(first) >= CONFIRM_AFTER && self.going_on.len() < AT_MOST {
                 let finding = finding(edges, now);
                 self.going_on.insert(key, finding.clone());
                 findings.push(finding);

@@ -43,12 +43,12 @@ pub struct Holders {
 
 /// Holders that ought to be looked at now, those not looked at for longest first.
 pub fn worth_a_look(table: &LockTable, activities: &Activities, now: u64) -> Vec<ThreadId> {
-    let old = table.waiting().filter(|w| w.since + LOOK_FROM <= now);
+    let old = table.waiting().filter(|w| now.saturating_sub(w.since) >= LOOK_FROM);
     let holders = old.filter_map(named).map(|holder| holder.id).filter(|id| id.tid != 0);
     let holders: BTreeSet<ThreadId> = holders.collect();
     let looked = |id: ThreadId| activities.of(id).map_or(0, |seen| seen.activity.time);
     let mut due: Vec<(u64, ThreadId)> = holders.into_iter().map(|id| (looked(id), id)).collect();
-    due.retain(|(looked, _)| looked + LOOK_EVERY <= now);
+    due.retain(|(looked, _)| now.saturating_sub(*looked) >= LOOK_EVERY);
     due.sort_unstable();
     due.truncate(LOOKS_AT_MOST);
     due.into_iter().map(|(_, id)| id).collect()
@@ -81,7 +81,8 @@ impl Holders {
             let first = seen.or(self.suspects.get(&key).copied()).unwrap_or(now);
             // The lock must have been read again since the holder was found missing.
             let confirmed = stall.waits.iter().map(|w| w.confirmed).max().unwrap_or(0);
-            let certain = key.0 != FindingKind::Orphan || confirmed >= first + CONFIRM_AFTER;
+            let certain =
+                key.0 != FindingKind::Orphan || confirmed.saturating_sub(first) >= CONFIRM_AFTER;
             if certain && self.going_on.len() < AT_MOST {
                 let finding = stall.finding(key, now);
                 self.going_on.insert(key, finding.clone());
@@ -137,8 +138,9 @@ fn kind_of(wait: &Ongoing, holder: &Holder, seen: Option<&Seen>, now: u64) -> Op
         Doing::DiskSleep => FindingKind::HolderInIo,
         _ => return None,
     };
-    let long = wait.since + STALLED_AFTER <= now && seen.since + SAME_FOR <= seen.activity.time;
-    long.then_some(kind)
+    let waited = now.saturating_sub(wait.since);
+    let same_for = seen.activity.time.saturating_sub(seen.since);
+    (waited >= STALLED_AFTER && same_for >= SAME_FOR).then_some(kind)
 }
 
 /// Waits for one holder of one lock.

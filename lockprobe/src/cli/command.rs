@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::args;
+use super::look::{DEADLOCKS_EXAMPLES, DeadlocksArgs, SNAPSHOT_EXAMPLES, SnapshotArgs};
 use super::status;
 use crate::analyses::usage::GroupBy;
 use crate::enrich::{GivenName, GivenNames};
@@ -86,19 +87,6 @@ const REPLAY_EXAMPLES: &str = "\
 Examples:
   lockprobe replay stall.lprec
   lockprobe replay stall.lprec --format jsonl | jq 'select(.record == \"finding\")'";
-const SNAPSHOT_EXAMPLES: &str = "\
-Examples:
-  lockprobe snapshot                         the whole host
-  lockprobe snapshot -p 1234 --format json | jq .roots
-  lockprobe snapshot --format dot | dot -Tsvg > locks.svg
-A lock shows when somebody waits for it; what is held and not waited for leaves no trace.";
-const DEADLOCKS_EXAMPLES: &str = "\
-Examples:
-  lockprobe deadlocks                        the whole host, at once
-  lockprobe deadlocks -p 1234 && echo fine
-  lockprobe deadlocks --watch                until Ctrl-C
-The exit status is 3 when there are threads that can never go on: deadlocks, threads that wait for
-themselves, and locks whose owner is gone. Every one is confirmed by a second look.";
 const DEMO_EXAMPLES: &str = "\
 Examples:
   lockprobe demo                 all scenarios
@@ -118,19 +106,6 @@ pub struct TargetArgs {
     /// Start this command, watch it and its children, end with it, return its exit status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
-}
-
-/// Whom to look at.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Target (default: the whole host)")]
-pub struct LookArgs {
-    /// Look at this process; may be given several times
-    #[arg(short, long = "pid", value_name = "PID")]
-    pub pid: Vec<u32>,
-    /// Look at processes whose executable matches; a pattern with a slash is matched against the
-    /// whole path; may be given several times
-    #[arg(long, value_name = "GLOB")]
-    pub exe: Vec<String>,
 }
 
 /// How long, how fine.
@@ -256,57 +231,6 @@ pub struct ReplayArgs {
     pub output: OutputArgs,
 }
 
-/// `lockprobe snapshot`.
-#[derive(Clone, Debug, Args)]
-pub struct SnapshotArgs {
-    /// Whom.
-    #[command(flatten)]
-    pub target: LookArgs,
-    /// How to show it
-    #[arg(long, value_enum, default_value_t = SnapshotFormat::Table)]
-    pub format: SnapshotFormat,
-    /// Write to a file instead of standard output
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// Formats of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SnapshotFormat {
-    /// Lines for people
-    Table,
-    /// One JSON object
-    Json,
-    /// A graph for graphviz
-    Dot,
-}
-
-/// `lockprobe deadlocks`.
-#[derive(Clone, Debug, Args)]
-pub struct DeadlocksArgs {
-    /// Whom.
-    #[command(flatten)]
-    pub target: LookArgs,
-    /// Keep looking until Ctrl-C; tell each deadlock once, and its end
-    #[arg(long)]
-    pub watch: bool,
-    /// How to show them
-    #[arg(long, value_enum, default_value_t = DeadlocksFormat::Table)]
-    pub format: DeadlocksFormat,
-    /// Write to a file instead of standard output
-    #[arg(long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// Formats of deadlocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeadlocksFormat {
-    /// Lines for people
-    Table,
-    /// One JSON object a line: findings as `trace` has them, then what was looked at
-    Json,
-}
-
 /// `lockprobe doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
@@ -383,6 +307,9 @@ pub enum Document {
 /// `lockprobe bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
+    /// Measure the wait-for graph alone
+    #[arg(long)]
+    pub graph: bool,
     /// Synthetic records a second; 0 for as many as possible
     #[arg(long, default_value_t = 500_000)]
     pub rate: u64,

@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use super::command::{Document, GenerateArgs, definition};
 use super::status;
 use crate::sinks::jsonl::schema::schema;
-use crate::sinks::snapshot;
+use crate::sinks::jsonl::snapshot;
 
 /// Runs it.
 pub fn main(args: &GenerateArgs) -> anyhow::Result<u8> {

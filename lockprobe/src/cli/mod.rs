@@ -4,6 +4,7 @@
 
 pub mod args;
 mod bench;
+mod bench_graph;
 mod command;
 mod deadlocks;
 mod demo;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Generate(args) => generate::main(&args),
+        Command::Bench(args) if args.graph => bench_graph::main(),
         Command::Bench(args) => bench::main(&args),
         Command::DemoWorkload { scenario } => demo::workload(scenario),
         Command::ExecWhenTold { command } => {

@@ -14,9 +14,10 @@ use crate::enrich::GivenNames;
 use crate::model::{Finding, Record, Session, Summary};
 use crate::pipeline::Pipeline;
 use crate::sinks::console::Console;
-use crate::sinks::findings::{self, Findings};
+use crate::sinks::console::findings::StuckTable;
 use crate::sinks::folded::Folded;
 use crate::sinks::jsonl::JsonLines;
+use crate::sinks::jsonl::findings::StuckLines;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::{Outlet, Pressure, Sink};
 use crate::source::Source;
@@ -30,8 +31,33 @@ pub struct Outlets {
 /// What is written.
 enum Shape {
     Records(Format),
-    /// Deadlocks and orphans alone.
-    Findings(findings::Form),
+    Stuck(StuckForm),
+}
+
+/// How deadlocks and orphans alone are written.
+#[derive(Clone, Copy, Debug)]
+pub enum StuckForm {
+    /// For people.
+    Table {
+        /// In colour.
+        colour: bool,
+        /// Over a time, rather than once.
+        watching: bool,
+    },
+    /// One JSON object a line.
+    Json,
+}
+
+impl StuckForm {
+    /// The sink that does.
+    pub fn sink(self, out: Box<dyn Write + Send>, session: Arc<Session>) -> Box<dyn Sink> {
+        match self {
+            Self::Table { colour, watching } => {
+                Box::new(StuckTable::new(out, session, colour, watching))
+            }
+            Self::Json => Box::new(StuckLines::new(out, session)),
+        }
+    }
 }
 
 /// An output that is open, before observation begins: what cannot be written is found out before
@@ -83,8 +109,8 @@ impl Opened {
     }
 
     /// Deadlocks and orphans alone.
-    pub fn findings(writer: Box<dyn Write + Send>, form: findings::Form) -> Self {
-        Self { writer: Some(writer), shape: Shape::Findings(form), ..Self::nothing() }
+    pub fn stuck(writer: Box<dyn Write + Send>, form: StuckForm) -> Self {
+        Self { writer: Some(writer), shape: Shape::Stuck(form), ..Self::nothing() }
     }
 
     /// What locks are to be called, and what sums have a line for.
@@ -105,7 +131,7 @@ impl Opened {
                 }
                 Shape::Records(Format::Folded) => Box::new(Folded::new(writer)),
                 Shape::Records(Format::Jsonl) => Box::new(JsonLines::new(writer, session)),
-                Shape::Findings(form) => Box::new(Findings::new(writer, session, form, true)),
+                Shape::Stuck(form) => form.sink(writer, session),
             };
             outlets.local = Some(Outlet::start(sink, pressure)?);
         }

@@ -13,7 +13,8 @@ const TRANSLATIONS: usize = 8192;
 
 /// Reads a file of `/proc`, at most this much.
 pub fn read_bounded(path: impl AsRef<Path>, most: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // These files tell no length: with room from the start, it takes two reads.
+    let mut bytes = Vec::with_capacity(most.min(4096) as usize);
     File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
@@ -175,7 +176,7 @@ fn elsewhere(pid: u32, tid: u32) -> Option<ThreadId> {
 }
 
 /// The id a thread has in its own PID namespace.
-fn own_id(pid: u32, tid: u32) -> Option<u32> {
+pub fn own_id(pid: u32, tid: u32) -> Option<u32> {
     let bytes = read_bounded(format!("/proc/{pid}/task/{tid}/status"), 8192)?;
     innermost(&String::from_utf8_lossy(&bytes))
 }

@@ -62,3 +62,10 @@ pub struct Summary {
     /// Records received from the kernel half.
     pub received: u64,
 }
+
+impl Summary {
+    /// Threads waiting when observation ended.
+    pub fn still_waiting(&self) -> u64 {
+        self.locks.iter().map(|lock| u64::from(lock.still_waiting)).sum()
+    }
+}

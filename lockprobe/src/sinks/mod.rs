@@ -6,16 +6,17 @@
 use crate::model::Record;
 
 pub mod console;
-pub mod findings;
 pub mod folded;
 pub mod jsonl;
 pub mod otlp;
 mod outlet;
 pub mod snapshot;
 mod text;
+mod words;
 
 pub use outlet::{Outlet, Pressure};
 pub use text::{duration, thread_label};
+pub use words::{Told, does, tell};
 
 /// A destination. Runs on a thread of its own.
 pub trait Sink: Send {

@@ -257,38 +257,4 @@ mod tests {
         graph.add(id(20_000), Needs::All, [id(1)]);
         assert_eq!(graph.cycles().iter().map(Vec::len).collect::<Vec<_>>(), [20_000]);
     }
-
-    #[test]
-    fn a_large_graph_gives_up_its_circles_and_no_others() {
-        assert_eq!(large(10_000, 100_000, 50).cycles().len(), 50);
-        assert!(large(10_000, 100_000, 0).cycles().is_empty());
-    }
-}
-
-/// A graph to measure with: so many threads and edges, all of them forwards but for one in each of
-/// so many circles.
-pub fn large(threads: u32, edges: u32, circles: u32) -> Graph {
-    let id = |tid: u32| ThreadId { pid: 1, tid: tid + 1 };
-    let each = edges / threads;
-    let apart = threads / circles.max(1);
-    let mut graph = Graph::default();
-    // Spread over the table by a generator of Lehmer's kind, the same each time.
-    let mut state = 1u64;
-    let mut random = move |below: u32| {
-        state = state * 48_271 % 0x7fff_ffff;
-        (state % u64::from(below.max(1))) as u32
-    };
-    for from in 0..threads {
-        let group = from / apart;
-        let end = if circles > 0 { ((group + 1) * apart).min(threads) } else { threads };
-        let targets: Vec<u32> = if from + 1 < end {
-            (0..each).map(|_| from + 1 + random(end - from - 1)).chain([from + 1]).collect()
-        } else if circles > 0 {
-            vec![group * apart]
-        } else {
-            Vec::new()
-        };
-        graph.add(id(from), Needs::All, targets.into_iter().map(id));
-    }
-    graph
 }

@@ -4,6 +4,7 @@
 //! take turns in who goes first. The ratio of a pair stands on a noisy machine where the times do
 //! not. It reports, and judges only what must be exact: the accounting of records.
 
+mod deadlocks;
 mod figures;
 mod loops;
 mod observer;
@@ -44,7 +45,9 @@ impl Plan {
         if plan.rounds == 0 {
             plan.rounds = if plan.quick { QUICK_ROUNDS } else { ROUNDS };
         }
-        let names = || loops::LOOPS.iter().map(|l| l.name).chain([ring::NAME, start::NAME]);
+        let names = || {
+            loops::LOOPS.iter().map(|l| l.name).chain([ring::NAME, start::NAME, deadlocks::NAME])
+        };
         match &plan.only {
             Some(only) if !names().any(|name| name == only) => {
                 bail!("bench: no `{only}`; there are {}", names().collect::<Vec<_>>().join(", "))
@@ -93,6 +96,9 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     }
     if plan.wants(start::NAME) {
         rows.extend(start::measure()?);
+    }
+    if plan.wants(deadlocks::NAME) {
+        rows.extend(deadlocks::measure()?);
     }
     print!("{}", page::table(&rows));
     println!("bench: {} figures ({:.0} s)", rows.len(), began.elapsed().as_secs_f32());

@@ -1,5 +1,6 @@
 //! The console: a line a wait as it ends, then the sums.
 
+pub mod findings;
 mod stacks;
 mod summary;
 
@@ -9,8 +10,7 @@ use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 
-use super::findings::{self, Told};
-use super::{Sink, duration, thread_label};
+use super::{Sink, Told, duration, tell, thread_label};
 use crate::model::{AcquireSpan, Finding, Holder, HolderSource, Outcome, Record, Session};
 
 const PROCESSES_AT_MOST: usize = 65_536;
@@ -24,6 +24,8 @@ pub struct Console {
     services: HashMap<u32, String>,
     header_shown: bool,
     stacks: bool,
+    /// Everything is seen at one moment: there is no time to tell.
+    at_once: bool,
 }
 
 /// Text cut to a width, with an ellipsis where something is missing.
@@ -61,7 +63,15 @@ fn held_by(holder: Option<&Holder>) -> String {
 impl Console {
     /// Writes to `out`, in colour or not.
     pub fn new(out: Box<dyn Write + Send>, session: Arc<Session>, colour: bool) -> Self {
-        Self { out, session, colour, services: HashMap::new(), header_shown: false, stacks: false }
+        Self {
+            out,
+            session,
+            colour,
+            services: HashMap::new(),
+            header_shown: false,
+            stacks: false,
+            at_once: false,
+        }
     }
 
     /// Shows the stacks of long waits below them, or does not.
@@ -115,8 +125,11 @@ impl Console {
     }
 
     fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {
-        let at = |time: u64| format!(" at {:.3} s", self.since_start(time));
-        let Told { title, lines } = findings::tell(finding, &|pid| self.process(pid), &at);
+        let at = |time: u64| match self.at_once {
+            true => String::new(),
+            false => format!(" at {:.3} s", self.since_start(time)),
+        };
+        let Told { title, lines } = tell(finding, &|pid| self.process(pid), &at);
         let title = self.paint(AnsiColor::Red.on_default().bold(), &title);
         writeln!(self.out, "{title}")?;
         lines.iter().try_for_each(|line| writeln!(self.out, "  {line}"))

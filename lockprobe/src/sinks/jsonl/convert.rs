@@ -59,14 +59,14 @@ pub fn lock_to_json(described: &Arc<LockDescription>) -> Value {
 }
 
 /// The end of looking for findings alone.
-pub fn look_to_json(waiting: usize, findings: u64, now: u64, session: &Session) -> Value {
+pub fn look_to_json(summary: &Summary, findings: u64, session: &Session) -> Value {
     let mut o = Object::new();
     put(&mut o, "record", "look");
-    put(&mut o, "time_unix_nano", session.unix_nanos(now));
+    put(&mut o, "time_unix_nano", session.unix_nanos(summary.end));
     put(&mut o, HOST_NAME, session.host.as_str());
     put(&mut o, TELEMETRY_DISTRO_NAME, "lockprobe");
     put(&mut o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
-    put(&mut o, "waiting", waiting);
+    put(&mut o, "waiting", summary.still_waiting());
     put(&mut o, "findings", findings);
     Value::Object(o)
 }

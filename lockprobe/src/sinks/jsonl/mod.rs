@@ -1,7 +1,9 @@
 //! JSON lines: one object a record, keys as OpenTelemetry names them.
 
-pub mod convert;
+mod convert;
+pub mod findings;
 pub mod schema;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 

@@ -5,8 +5,7 @@ use std::io::{self, Write};
 
 use super::process;
 use crate::model::{Agent, Snapshot, ThreadId};
-use crate::sinks::findings::does;
-use crate::sinks::{duration, thread_label};
+use crate::sinks::{does, duration, thread_label};
 
 /// Writes it.
 pub fn write(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {

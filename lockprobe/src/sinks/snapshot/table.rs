@@ -8,8 +8,7 @@ use anstyle::{AnsiColor, Style};
 use super::process;
 use super::tree::{Line, Trees};
 use crate::model::{Agent, LockDescription, Session, Snapshot};
-use crate::sinks::findings::{Told, does, tell};
-use crate::sinks::{duration, thread_label};
+use crate::sinks::{Told, does, duration, tell, thread_label};
 
 /// What the lines are written with.
 struct Page<'a> {

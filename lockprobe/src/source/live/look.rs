@@ -89,12 +89,13 @@ impl Look {
     /// before the first reading of its lock and after every later one: where the numbers agree,
     /// it slept through all of them.
     fn same_sleep(&mut self, tid: u32, wait: Wait, now: u64) -> Option<WaitRecord> {
-        let before = match self.sleeps.get(&tid) {
-            Some(before) => *before,
-            None => *self.sleeps.entry(tid).or_insert(waits::sleeps(tid)?),
-        };
+        let before = self.sleeps.get(&tid).copied();
+        if before.is_none() {
+            self.sleeps.insert(tid, waits::sleeps(tid)?);
+        }
         let record = waits::standing(&self.tables, tid, wait, now)?;
-        (waits::sleeps(tid) == Some(before)).then_some(record)
+        let same = before.is_none_or(|before| waits::sleeps(tid) == Some(before));
+        same.then_some(record)
     }
 
     fn forget(&mut self, tid: u32) {

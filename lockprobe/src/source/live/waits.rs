@@ -1,6 +1,7 @@
 //! Looking at threads that still sleep: the kernel's table of waits, checked against the thread.
 
 use std::fs;
+use std::io::Read;
 use std::ops::Range;
 
 use lockprobe_ebpf::wire::{
@@ -58,7 +59,7 @@ pub fn standing(tables: &ReaderTables, tid: u32, wait: Wait, now: u64) -> Option
 
 /// How often a thread has gone to sleep of its own accord.
 pub fn sleeps(tid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let status = proc_file(&format!("/proc/{tid}/status"))?;
     let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
     count.trim().parse().ok()
 }
@@ -127,7 +128,7 @@ fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
 }
 
 fn thread(tid: u32) -> Option<Thread> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let status = proc_file(&format!("/proc/{tid}/status"))?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let ids: Vec<u32> = field("NSpid:")?.split_whitespace().flat_map(str::parse).collect();
     let mut thread = Thread {
@@ -145,7 +146,7 @@ fn thread(tid: u32) -> Option<Thread> {
 
 /// Whether the thread is inside a futex call on this address: system call number, then arguments.
 fn sleeps_on(tgid: u32, tid: u32, lock: u64) -> bool {
-    let line = fs::read_to_string(format!("/proc/{tgid}/task/{tid}/syscall")).unwrap_or_default();
+    let line = proc_file(&format!("/proc/{tgid}/task/{tid}/syscall")).unwrap_or_default();
     let mut words = line.split(' ');
     let number = words.next().and_then(|n| n.parse().ok());
     let address =
@@ -162,4 +163,11 @@ fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut [T]) -> bo
     // most `bytes.len()` bytes to `bytes`, which lives until the call returns.
     let read = unsafe { libc::process_vm_readv(pid as libc::pid_t, &here, 1, &there, 1, 0) };
     read == bytes.len() as isize
+}
+
+/// A file of `/proc`, which tells no length: with room from the start, it takes two reads.
+fn proc_file(path: &str) -> Option<String> {
+    let mut text = String::with_capacity(4096);
+    fs::File::open(path).ok()?.take(1 << 16).read_to_string(&mut text).ok()?;
+    Some(text)
 }

@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
+use super::{convert, schema as records};
 use crate::model::names::*;
 use crate::model::{Agent, Session, Snapshot, ThreadId};
-use crate::sinks::jsonl::{convert, schema as records};
 
 /// Writes it.
-pub fn write(out: &mut dyn Write, snapshot: &Snapshot, session: &Session) -> io::Result<()> {
+pub fn write_json(out: &mut dyn Write, snapshot: &Snapshot, session: &Session) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &to_json(snapshot, session))?;
     writeln!(out)
 }

@@ -1,0 +1,230 @@
+//! Threads that cannot go on: found now and live, told once, and not where there are none.
+
+use std::time::{Duration, Instant};
+
+use lockprobe_tests::probe::{Ended, Watch, run};
+use lockprobe_tests::program::Program;
+use lockprobe_tests::records::{Records, number, schema, text};
+use lockprobe_tests::until;
+use serde_json::Value;
+
+/// A case of `deadlocks.c`, up to where everybody waits: the program, its process, its threads.
+fn stuck(case: &[&str]) -> (Program, u64, Vec<u64>) {
+    let program = Program::start("deadlocks", case);
+    let said = program.says();
+    let threads = said["threads"].as_array().unwrap().iter();
+    let threads = threads.map(|tid| tid.as_u64().unwrap()).filter(|&tid| tid != 0).collect();
+    (program, number(&said, "pid"), threads)
+}
+
+/// Runs `deadlocks` on the programs of this test: status, findings, and the last line.
+fn deadlocks(status: i32) -> (Vec<Value>, Value) {
+    let ended = run(["deadlocks", "--exe", "deadlocks", "--format", "json"]).expect(status);
+    let mut lines: Vec<Value> = lines(&ended);
+    let last = lines.pop().unwrap();
+    assert_eq!(last["record"], "look");
+    assert_eq!(number(&last, "findings"), lines.len() as u64);
+    (lines, last)
+}
+
+fn lines(ended: &Ended) -> Vec<Value> {
+    let lines = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    for line in &lines {
+        schema().validate(line).unwrap_or_else(|e| panic!("the schema refuses {line}: {e}"));
+    }
+    lines
+}
+
+/// Waiter, name of the lock, holder: of each wait of a finding.
+fn waits<'a>(finding: &'a Value, key: &str) -> Vec<(u64, &'a str, u64)> {
+    let waits = finding[key].as_array().unwrap_or_else(|| panic!("no {key}: {finding}")).iter();
+    let wait = |w| (number(w, "thread.id"), text(w, "lock.name"), number(w, "lock.holder.tid"));
+    waits.map(wait).collect()
+}
+
+/// The one finding of this kind.
+#[track_caller]
+fn only<'a>(findings: &'a [Value], kind: &str) -> &'a Value {
+    let [finding] = findings else { panic!("not one finding: {findings:#?}") };
+    assert_eq!(text(finding, "lock.finding.type"), kind, "{finding:#}");
+    finding
+}
+
+#[test]
+fn two_threads_in_opposite_order_are_found_after_the_fact() {
+    let (_program, pid, threads) = stuck(&["abba"]);
+    let [ann, bob] = threads[..] else { panic!("{threads:?}") };
+    let (found, last) = deadlocks(3);
+    let finding = only(&found, "deadlock");
+    assert_eq!(waits(finding, "cycle"), [(ann, "second", bob), (bob, "first", ann)]);
+    assert_eq!(number(&last, "waiting"), 2);
+    for edge in finding["cycle"].as_array().unwrap() {
+        assert_eq!(number(edge, "process.pid"), pid);
+        assert_eq!(edge["lock.wait.start_estimated"], true);
+        assert!(text(edge, "code.stacktrace").contains("member"), "{edge:#}");
+    }
+    // In words, and as a picture.
+    let told = run(["deadlocks", "-p", &pid.to_string()]).expect(3).stdout;
+    assert!(told.starts_with("DEADLOCK of 2 threads"), "{told}");
+    assert!(told.contains(&format!("which bob/{bob} holds")), "{told}");
+    let dot = run(["snapshot", "-p", &pid.to_string(), "--format", "dot"]).expect(0).stdout;
+    assert!(dot.contains(&format!("\"{pid}/{ann}\" -> \"{pid}/{bob}\"")), "{dot}");
+}
+
+#[test]
+fn three_threads_in_a_ring_are_one_deadlock() {
+    let (_program, _, threads) = stuck(&["three"]);
+    let [ann, bob, cid] = threads[..] else { panic!("{threads:?}") };
+    let (found, _) = deadlocks(3);
+    let ring = [(ann, "second", bob), (bob, "third", cid), (cid, "first", ann)];
+    assert_eq!(waits(only(&found, "deadlock"), "cycle"), ring);
+}
+
+#[test]
+fn a_thread_that_locks_twice_waits_for_itself() {
+    let (_program, _, threads) = stuck(&["own"]);
+    let (found, _) = deadlocks(3);
+    let finding = only(&found, "self_deadlock");
+    assert_eq!(waits(finding, "cycle"), [(threads[0], "first", threads[0])]);
+}
+
+#[test]
+fn a_mutex_of_a_thread_that_ended_is_an_orphan() {
+    let (_program, pid, threads) = stuck(&["thread"]);
+    let [_, waiter] = threads[..] else { panic!("{threads:?}") };
+    let (found, _) = deadlocks(3);
+    let finding = only(&found, "orphan");
+    assert_eq!(waits(finding, "waits"), [(waiter, "first", 0)]);
+    assert_eq!(text(&finding["holder"], "thread.state"), "gone");
+    let watch = Watch::pid(u32::try_from(pid).unwrap());
+    watch.until("\"orphan\"");
+    watch.probe.signal(libc::SIGINT);
+    let records = watch.records();
+    let findings: Vec<Value> = records.findings().into_iter().cloned().collect();
+    assert_eq!(waits(only(&findings, "orphan"), "waits"), [(waiter, "first", 0)]);
+}
+
+#[test]
+fn one_that_waits_for_a_running_thread_is_no_deadlock() {
+    let (_program, pid, threads) = stuck(&["chain"]);
+    let [root, middle, last] = threads[..] else { panic!("{threads:?}") };
+    let (found, look) = deadlocks(0);
+    assert_eq!(found, [] as [Value; 0]);
+    assert_eq!(number(&look, "waiting"), 4);
+    let ended = run(["snapshot", "-p", &pid.to_string(), "--format", "json"]).expect(0);
+    let snapshot: Value = serde_json::from_str(&ended.stdout).unwrap();
+    if let Err(error) = snapshot_schema().validate(&snapshot) {
+        panic!("the schema refuses {snapshot}: {error}");
+    }
+    let threads = snapshot["threads"].as_array().unwrap();
+    let of = |tid: u64| threads.iter().find(|t| number(t, "thread.id") == tid).unwrap();
+    assert_eq!(threads.len(), 5);
+    assert_eq!((number(of(root), "blocks"), number(of(middle), "blocks")), (4, 3));
+    assert_eq!(text(of(root), "thread.state"), "sleeping");
+    assert_eq!(text(of(root), "thread.call"), "pause");
+    assert_eq!(text(of(root), "thread.name"), "root");
+    assert_eq!(text(&of(root)["holds"][0], "lock.name"), "first");
+    assert_eq!(text(&of(last)["waits"], "lock.name"), "second");
+    let roots: Vec<u64> = snapshot["roots"].as_array().unwrap().iter().map(tid).collect();
+    assert_eq!(roots, [root]);
+    let edges = snapshot["edges"].as_array().unwrap();
+    let to = |holder| edges.iter().filter(|e| number(e, "lock.holder.tid") == holder).count();
+    assert_eq!((edges.len(), to(root), to(middle)), (4, 1, 3));
+    let table = run(["snapshot", "-p", &pid.to_string()]).expect(0).stdout;
+    assert!(table.contains(&format!("root/{root} of deadlocks[{pid}] sleeps in pause")), "{table}");
+}
+
+fn tid(thread: &Value) -> u64 {
+    number(thread, "thread.id")
+}
+
+fn snapshot_schema() -> jsonschema::Validator {
+    let printed = run(["generate", "snapshot-schema"]).expect(0).stdout;
+    jsonschema::validator_for(&serde_json::from_str(&printed).unwrap()).unwrap()
+}
+
+/// UNIX time of this moment, nanoseconds.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_nanos() as u64
+}
+
+#[test]
+fn a_deadlock_is_told_within_a_second_and_once_more_when_it_is_broken() {
+    let (mut begun, mut disturbed) = (u64::MAX, 0);
+    while begun > 1_000_000_000 {
+        assert!(disturbed < 3, "told {begun} ns after it formed");
+        disturbed += 1;
+        let watch = Watch::start(&["trace", "--exe", "deadlocks"]);
+        watch.probe.attached();
+        let (program, _, threads) = stuck(&["breaks"]);
+        watch.until("\"begin\"");
+        let told = now();
+        assert_eq!(text(&program.says(), "case"), "over");
+        watch.until("\"end\"");
+        watch.probe.signal(libc::SIGINT);
+        let records = watch.records();
+        records.expect_complete();
+        let findings = records.findings();
+        let [begin, end] = findings[..] else { panic!("{findings:#?}") };
+        assert_eq!(waits(begin, "cycle").len(), 2);
+        assert_eq!(waits(begin, "cycle")[0].0, threads[0]);
+        assert_eq!(begin["lock.finding.id"], end["lock.finding.id"]);
+        assert_eq!(text(end, "lock.finding.state"), "end");
+        let formed = number(begin, "start_time_unix_nano");
+        let lasted = number(end, "end_time_unix_nano") - formed;
+        // One of the two gives up after two seconds.
+        assert!((1_500_000_000..4_000_000_000).contains(&lasted), "{lasted}");
+        assert_eq!(records.summary()["findings"], 1);
+        begun = told - formed;
+    }
+}
+
+#[test]
+fn a_holder_in_the_kernel_is_told_of() {
+    let watch = Watch::start(&["trace", "--exe", "deadlocks"]);
+    watch.probe.attached();
+    let (program, _, threads) = stuck(&["disk"]);
+    let [holder, waiter] = threads[..] else { panic!("{threads:?}") };
+    assert_eq!(text(&program.says(), "case"), "over");
+    watch.until("\"end\"");
+    watch.probe.signal(libc::SIGINT);
+    let records = watch.records();
+    let findings = records.findings();
+    let [begin, end] = findings[..] else { panic!("{findings:#?}") };
+    assert_eq!(text(begin, "lock.finding.type"), "holder_in_io");
+    assert_eq!(waits(begin, "waits"), [(waiter, "first", holder)]);
+    assert_eq!(text(&begin["holder"], "thread.state"), "disk_sleep");
+    assert_eq!(text(&begin["holder"], "thread.call"), "vfork");
+    assert_eq!(begin["lock.finding.id"], end["lock.finding.id"]);
+}
+
+/// How long the traffic without deadlocks goes on: LOCKPROBE_SOAK in seconds.
+fn soak() -> Duration {
+    let seconds = std::env::var("LOCKPROBE_SOAK").ok().and_then(|s| s.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(5))
+}
+
+#[test]
+fn heavy_traffic_without_a_deadlock_reports_none() {
+    let length = soak();
+    let begun = Instant::now();
+    let watch = Watch::start(&["trace", "--exe", "deadlocks"]);
+    watch.probe.attached();
+    let program = Program::start("deadlocks", ["busy", &length.as_millis().to_string()]);
+    let mut looks = 0;
+    while begun.elapsed() + Duration::from_secs(1) < length {
+        let (found, _) = deadlocks(0);
+        assert_eq!(found, [] as [Value; 0]);
+        looks += 1;
+    }
+    let said = until("the traffic is over", || Some(program.says()));
+    assert!(number(&said, "sections") > 100 * length.as_secs(), "{said}");
+    assert!(looks > 0);
+    program.end();
+    watch.probe.signal(libc::SIGINT);
+    let records: Records = watch.records();
+    assert!(records.acquires().len() > 20 * length.as_secs() as usize);
+    assert_eq!(records.findings(), [] as [&Value; 0]);
+}
