@@ -1,7 +1,8 @@
 //! Waits that a run time cuts into slices: each ends by a time-out and is no end of the wait.
 //!
 //! A thread that wants CPython's interpreter lock waits 5 ms at a time (`take_gil` of
-//! Python/ceval_gil.c), on a condition variable whose words take turns.
+//! Python/ceval_gil.c), one that wants a monitor of Java 1, 8, 64 ms and so on
+//! (`ObjectMonitor::EnterI`), on a condition variable whose two words take turns.
 
 use std::collections::HashMap;
 
@@ -12,18 +13,23 @@ use crate::model::{LockKind, WaitSeen, WakeReason};
 /// From the end of one slice to the beginning of the next, nanoseconds, at most: another slice in
 /// between may have been too short to be told.
 const GAP: u64 = 2_000_000;
-/// Most interpreters whose lock's last release is remembered.
+/// Most places remembered.
 const AT_MOST: usize = 4096;
 
 /// Whether waits for this kind come in slices.
 pub fn sliced(kind: LockKind) -> bool {
-    kind == LockKind::PythonGil
+    matches!(kind, LockKind::PythonGil | LockKind::JavaMonitor)
 }
 
-/// When interpreter locks were last let go, as far as told, by process.
+/// Where both words of a condition variable lie.
+fn place(wait: &WaitSeen) -> (u32, u64) {
+    (wait.thread.id.pid, wait.address & !7)
+}
+
+/// When somebody waiting at a place was last let on, as far as told.
 #[derive(Default)]
 pub struct Slices {
-    released: HashMap<u32, u64>,
+    released: HashMap<(u32, u64), u64>,
 }
 
 impl Slices {
@@ -47,8 +53,7 @@ impl Slices {
         };
         let over = earlier.timed && earlier.ran != 0;
         let next = wait.start.saturating_sub(earlier.ran) < gap;
-        // Both words of the condition variable lie in the same eight bytes.
-        if !over || !next || earlier.address & !7 != wait.address & !7 {
+        if !over || !next || place(earlier) != place(wait) {
             return None;
         }
         let sleeps = earlier.sleeps.saturating_add(wait.sleeps);
@@ -57,7 +62,7 @@ impl Slices {
 
     /// Whether the lock stayed in one hand from the beginning of a wait to its end.
     pub fn in_one_hand(&self, wait: &WaitSeen) -> bool {
-        let released = self.released.get(&wait.thread.id.pid).copied().unwrap_or(0);
+        let released = self.released.get(&place(wait)).copied().unwrap_or(0);
         wait.released_before.max(released.min(wait.woken.saturating_sub(1))) <= wait.start
     }
 
@@ -67,7 +72,7 @@ impl Slices {
             if self.released.len() >= AT_MOST {
                 self.released.clear();
             }
-            self.released.insert(wait.thread.id.pid, wait.woken);
+            self.released.insert(place(wait), wait.woken);
         }
     }
 }
