@@ -4,8 +4,8 @@ use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{
-    self, Counter, FileKey, Latest, LockKey, LockStats, Maker, PATH_BYTES, Poll, Request, SiteKey,
-    Wait,
+    self, Counter, FileKey, FullCounter, FullStats, Holding, Latest, LockKey, LockStats, Maker,
+    Order, OrderKey, PATH_BYTES, Poll, Request, SiteKey, Wait,
 };
 
 /// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
@@ -93,6 +93,34 @@ pub static ITER_WAIT: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static NEW_STATS: PerCpuArray<LockStats> = PerCpuArray::with_max_entries(1, 0);
 
+/// Full mode: one entry a thread that acquires locks, 656 bytes each. One entry unless asked for.
+#[map]
+pub static FULL_THREADS: HashMap<u32, Holding> = HashMap::with_max_entries(16_384, 0);
+
+/// Full mode: one entry a lock acquired, 944 bytes each. One entry unless asked for.
+#[map]
+pub static FULL_LOCKS: HashMap<LockKey, FullStats> = HashMap::with_max_entries(16_384, 0);
+
+/// Full mode: one entry two locks held one within the other. One entry unless asked for.
+#[map]
+pub static FULL_ORDERS: HashMap<OrderKey, Order> = HashMap::with_max_entries(16_384, 0);
+
+/// Full mode: 1 while it counts. Probes come and go one by one; counting begins and ends at once.
+#[map]
+pub static FULL_RUNNING: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Full mode: counts by cause.
+#[map]
+pub static FULL_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FullCounter::COUNT, 0);
+
+/// Zeros to begin a `Holding` with, which is too large for the 512-byte stack; never written.
+#[map]
+pub static FULL_NO_HOLDING: Array<Holding> = Array::with_max_entries(1, 0);
+
+/// The same for a `FullStats`.
+#[map]
+pub static FULL_NO_STATS: Array<FullStats> = Array::with_max_entries(1, 0);
+
 macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident = $value:expr;)*) => {$(
         $(#[$doc])*
@@ -114,6 +142,8 @@ constants! {
     SWITCH_HAS_STATE = 1;
     /// 1: send forks, execs and exits.
     SEND_PROCESSES = 1;
+    /// 1: acquisitions are followed too.
+    FULL = 0;
 
     /// System call numbers of the machine.
     NR_FUTEX = 202;

@@ -6,6 +6,7 @@ use lockprobe_ebpf::wire::{
 };
 
 use crate::emit::{self, count};
+use crate::full;
 use crate::maps::{EXECS, LOCKS, MIN_WAIT_NS, NEW_STATS};
 use crate::task::Task;
 
@@ -38,6 +39,7 @@ pub fn open(key: LockKey, ip: u64, caller: u64) {
 pub fn ran(task: Task, wait: &mut Wait, now: u64) {
     wait.state = state::RUNNING;
     wait.run_ns = now;
+    full::ran(task.tid(), wait.lock, now);
     let elapsed = now.wrapping_sub(wait.start_ns);
     count_attempt(task.tgid(), wait, elapsed);
     if elapsed < MIN_WAIT_NS.load() {

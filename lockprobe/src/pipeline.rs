@@ -5,6 +5,8 @@
 //! replay from the recording.
 
 mod asking;
+mod frames;
+mod full;
 mod stacks;
 mod standing;
 mod sums;
@@ -12,25 +14,24 @@ mod sums;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use lockprobe_ebpf::wire::kind;
-
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::holder::Holders;
 use crate::analyses::usage::{GroupBy, Usage};
 use crate::backends::futex::Futex;
 use crate::backends::kernel::Kernel;
-use crate::decode::decode;
 use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockEvent, LockId, Losses, Malformed, Observation,
-    ProcessEvent, ProcessFact, Record, Session,
+    Fact, LockCounts, LockDescription, LockEvent, LockId, Losses, Observation, ProcessEvent,
+    ProcessFact, Record, Session,
 };
+use crate::source::Batch;
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
-use crate::source::{Batch, facts};
 use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
+use frames::{from_ring, read};
+use full::Full;
 use stacks::Stacks;
 
 /// Most locks with counts of their own; those of more are summed up together.
@@ -59,6 +60,7 @@ pub struct Pipeline {
     usage: Usage,
     activities: Activities,
     deadlocks: Deadlocks,
+    full: Full,
     holders: Holders,
     stacks: Stacks,
     health: Health,
@@ -96,6 +98,7 @@ impl Pipeline {
             usage: Usage::default(),
             activities: Activities::default(),
             deadlocks: Deadlocks::default(),
+            full: Full::default(),
             holders: Holders::default(),
             health: Health::default(),
             kernel: Losses::default(),
@@ -155,6 +158,9 @@ impl Pipeline {
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
+        let inversions = self.full.inversions(self.now);
+        self.findings += inversions.len() as u64;
+        out.extend(inversions.into_iter().map(|found| Record::Inversion(Arc::new(found))));
         out.push(Record::Summary(Arc::new(self.summary())));
         match self.recorder.take() {
             Some(recorder) => recorder.finish(),
@@ -166,6 +172,7 @@ impl Pipeline {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
         self.kernel_locks.observe(&observation, &mut events);
+        self.full.observe(&observation, &self.futex, &mut self.names);
         self.push(events);
         match observation {
             Observation::Tick(now) => {
@@ -271,25 +278,4 @@ impl Pipeline {
             _ => self.uncounted.merge(counts),
         }
     }
-}
-
-fn read(frame: &[u8]) -> Result<Observation, Malformed> {
-    match decode(frame) {
-        Err(Malformed::Kind) if kind_of(frame) == Some(kind::FACT) => {
-            facts::from_json(&frame[16..]).map(Observation::Fact).ok_or(Malformed::Value)
-        }
-        result => result,
-    }
-}
-
-fn kind_of(frame: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(frame.get(..4)?.try_into().ok()?))
-}
-
-/// Whether the kernel half counted this frame when it wrote it.
-fn from_ring(frame: &[u8]) -> bool {
-    matches!(
-        kind_of(frame),
-        Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS | kind::FILE | kind::LOCK_FILE)
-    )
 }

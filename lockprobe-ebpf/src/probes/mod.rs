@@ -5,6 +5,7 @@
 mod file_locks;
 mod lock_files;
 mod process;
+mod pthread;
 mod sched;
 mod snapshot;
 mod standing;

@@ -51,6 +51,8 @@ fn watch(args: &DeadlocksArgs) -> anyhow::Result<bool> {
         stack_threshold: PASSING,
         no_stacks: false,
         lock_files: false,
+        full: false,
+        naive_probes: false,
     };
     let outputs = Opened::stuck(out, form(args, colour));
     let ended = observe(&target, &capture, outputs, |_| Ok(None))?;

@@ -6,7 +6,7 @@ use lockprobe_ebpf::wire::{
 };
 use zerocopy::FromBytes;
 
-use super::kernel;
+use super::{full, kernel};
 use crate::model::{
     Histogram, LockCounts, LockSeen, Losses, Malformed, Observation, Phase, ProcessEvent,
     ProcessSeen, Thread, ThreadId, WaitSeen, WakeReason,
@@ -30,6 +30,11 @@ pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
         kind::COUNTERS => counters(body).map(Observation::Losses),
         kind::TICK if body.is_empty() => Ok(Observation::Tick(header.time_ns)),
         kind::TICK => Err(Malformed::Length),
+        kind::FULL_LOCK | kind::FULL_HELD => full::lock(frame),
+        kind::FULL_ORDER => full::order(frame),
+        kind::FULL_STATS => full::stats(body),
+        kind::FULL_ORDERS => full::orders(body),
+        kind::FULL_COUNTERS => full::counters(body),
         _ => Err(Malformed::Kind),
     }
 }

@@ -22,6 +22,8 @@ pub enum Fact {
     File(FileFact),
     /// Who has a lock that belongs to a process.
     Holder(HolderFact),
+    /// What lies at a return address.
+    Place(PlaceFact),
     /// What a thread was doing at a moment.
     Activity(Activity),
     /// What a thread's stack showed during a wait.
@@ -98,6 +100,17 @@ pub struct CallSite {
     pub module: String,
     /// Offset of the return address in that binary.
     pub offset: u64,
+}
+
+/// A return address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceFact {
+    /// Process id.
+    pub pid: u32,
+    /// The address.
+    pub ip: u64,
+    /// What lies there, if that could be found out.
+    pub call_site: Option<CallSite>,
 }
 
 impl fmt::Display for CallSite {

@@ -7,6 +7,7 @@ pub mod counts;
 pub mod event;
 pub mod fact;
 pub mod finding;
+pub mod full;
 pub mod histogram;
 pub mod kernel;
 pub mod lock;
@@ -23,9 +24,13 @@ pub use activity::{Activity, Doing};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{
-    CallSite, Fact, FileFact, HolderFact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact,
+    CallSite, Fact, FileFact, HolderFact, LockFact, PlaceFact, ProcessFact, SiteClass, SiteFact,
+    ThreadFact,
 };
 pub use finding::{Edge, Finding, FindingKind};
+pub use full::{
+    AcquiredSeen, AcquisitionCounts, AcquisitionSummary, Inversion, LockOrder, OrderSeen,
+};
 pub use histogram::Histogram;
 pub use kernel::{
     CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, LockFileSeen, Phase,

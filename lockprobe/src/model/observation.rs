@@ -1,8 +1,8 @@
 //! What the kernel half saw, decoded, before anyone has said what it means.
 
 use super::{
-    CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait, LockCounts, LockFileSeen, Losses,
-    Thread, ThreadId,
+    AcquiredSeen, AcquisitionCounts, CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait,
+    LockCounts, LockFileSeen, Losses, OrderSeen, Thread, ThreadId,
 };
 
 /// One decoded record.
@@ -50,6 +50,21 @@ pub enum Observation {
     Tick(u64),
     /// Something learnt outside the kernel.
     Fact(Fact),
+    /// Full mode: a lock was acquired for the first time.
+    Acquired(AcquiredSeen),
+    /// Full mode: a lock was asked for while another was held, for the first time.
+    FirstOrder(OrderSeen),
+    /// Full mode: every acquisition of a lock, at the end.
+    Acquisitions {
+        /// Which lock, and where it was acquired first.
+        seen: AcquiredSeen,
+        /// The counts.
+        counts: AcquisitionCounts,
+    },
+    /// Full mode: an order of two locks, at the end.
+    Order(OrderSeen),
+    /// Full mode: what it lost, by cause, at the end.
+    FullLosses(Vec<(&'static str, u64)>),
 }
 
 /// Why a frame of the source is no observation.
@@ -195,6 +210,7 @@ impl Observation {
             Self::File(f) => Some(f.thread.id),
             Self::LockFile(f) => Some(f.thread.id),
             Self::Process(p) => Some(p.thread.id),
+            Self::Acquired(a) => Some(a.thread),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use lockprobe_ebpf::wire::kind;
 
+use super::full::Wanted;
 use super::{Aside, PROCESSES_AT_MOST, Pipeline};
 use crate::analyses::holder;
 use crate::backends::futex::Want;
@@ -26,7 +27,11 @@ impl Pipeline {
                 let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
                 holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
             }
-            _ => Vec::new(),
+            _ => match self.full.wants(observation, &self.futex) {
+                Some(Wanted::Lock(seen)) => enricher.acquired(&seen),
+                Some(Wanted::Places(pid, ips)) => enricher.places(pid, &ips),
+                None => Vec::new(),
+            },
         };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
             found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
@@ -60,8 +65,12 @@ impl Pipeline {
         observation: &Observation,
         out: &mut Vec<Record>,
     ) -> std::io::Result<()> {
+        let mut last = None;
         for _ in 0..3 {
-            let Some(want) = self.kernel_locks.wants(observation) else { break };
+            // What could not be found out just now is not asked for again at once.
+            let want = self.kernel_locks.wants(observation).filter(|want| last != Some(*want));
+            let Some(want) = want else { break };
+            last = Some(want);
             let Aside::Live(enricher, _) = &mut self.aside else { break };
             let fact = match want {
                 kernel::Want::Path { thread, descriptor, device, inode } => {

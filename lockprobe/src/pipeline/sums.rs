@@ -28,6 +28,7 @@ impl Pipeline {
             end: self.now,
             min_wait: self.session.min_wait,
             locks,
+            acquisitions: self.full.summary(&self.processes),
             findings: self.findings,
             losses: self.losses(),
             received: self.health.received,
@@ -58,6 +59,7 @@ impl Pipeline {
     /// Everything that is missing, by stage and cause, zeros included.
     fn losses(&self) -> Losses {
         let mut losses = self.kernel.clone();
+        self.full.losses(&mut losses);
         let health = &self.health;
         losses.dropped.extend([
             ("decode", "malformed_length", health.malformed_length),

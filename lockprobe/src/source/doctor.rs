@@ -96,6 +96,7 @@ fn capture() -> Check {
         ring_bytes: 1 << 20,
         targets: Targets::everything(),
         lock_files: false,
+        full: None,
     };
     let begun = std::time::Instant::now();
     match Live::start(&options) {

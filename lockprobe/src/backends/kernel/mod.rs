@@ -94,13 +94,17 @@ impl Kernel {
             }
             _ => return None,
         };
+        let stranger = holders.into_iter().flatten().find(|&pid| !self.people.knows(pid, time));
+        if stranger.is_some() {
+            return stranger.map(Want::Holder);
+        }
         if let LockId::File { device, inode, .. } = lock.id
             && !self.names.knows(device, inode)
         {
-            return Some(Want::Path { thread: thread.id, descriptor, device, inode });
+            let thread = thread.id;
+            return Some(Want::Path { thread, descriptor, device, inode });
         }
-        let stranger = holders.into_iter().flatten().find(|&pid| !self.people.knows(pid, time));
-        stranger.map(Want::Holder)
+        None
     }
 
     fn wants_of_name(&self, seen: &LockFileSeen) -> Option<Want> {

@@ -1,6 +1,7 @@
 //! The console: a line a wait as it ends, then the sums.
 
 pub mod findings;
+mod full;
 mod stacks;
 mod summary;
 
@@ -154,6 +155,7 @@ impl Sink for Console {
             // A hold shows in the waits it caused and in the sums.
             Record::Hold(_) => {}
             Record::Finding(finding) => self.finding(finding)?,
+            Record::Inversion(inversion) => self.inversion(inversion)?,
             Record::Summary(summary) => self.summary(summary)?,
         }
         Ok(())

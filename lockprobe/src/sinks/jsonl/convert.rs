@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::full;
 use crate::model::names::*;
 use crate::model::{
     AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, LockDescription,
     LockSummary, Losses, Precision, ProcessFact, Record, Session, SpanId, Summary,
 };
 
-type Object = Map<String, Value>;
+pub(super) type Object = Map<String, Value>;
 
 /// One record as an object. Services are names of processes by id.
 pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, String>) -> Value {
@@ -20,18 +21,19 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
         Record::Acquire(span) => acquire(&mut o, span, session, services),
         Record::Hold(span) => hold(&mut o, span, session, services),
         Record::Finding(found) => finding(&mut o, found, session),
+        Record::Inversion(found) => full::inversion(&mut o, found, session),
         Record::Process(fact) => process(&mut o, fact),
         Record::Summary(summary) => summarise(&mut o, summary, session),
     }
     Value::Object(o)
 }
 
-fn put(o: &mut Object, key: &str, value: impl Into<Value>) {
+pub(super) fn put(o: &mut Object, key: &str, value: impl Into<Value>) {
     o.insert(key.to_owned(), value.into());
 }
 
 /// Nanoseconds as seconds.
-fn seconds(nanos: u64) -> f64 {
+pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
@@ -77,7 +79,7 @@ pub fn finding_to_json(found: &Finding, session: &Session) -> Value {
     Value::Object(o)
 }
 
-fn lock(o: &mut Object, lock: &LockDescription) {
+pub(super) fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_SYSTEM_NAME, lock.kind.system());
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
@@ -91,7 +93,7 @@ fn lock(o: &mut Object, lock: &LockDescription) {
     }
 }
 
-fn call_site(o: &mut Object, site: &CallSite) {
+pub(super) fn call_site(o: &mut Object, site: &CallSite) {
     if !site.function.is_empty() {
         put(o, CODE_FUNCTION_NAME, site.function.as_str());
     }
@@ -246,6 +248,9 @@ fn summarise(o: &mut Object, summary: &Summary, session: &Session) {
     put(o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
     put(o, "min_wait", seconds(summary.min_wait));
     put(o, "locks", summary.locks.iter().map(lock_summary).collect::<Vec<Value>>());
+    if let Some(rows) = &summary.acquisitions {
+        put(o, "acquisitions", rows.iter().map(full::acquisitions).collect::<Vec<Value>>());
+    }
     put(o, "findings", summary.findings);
     put(o, "received", summary.received);
     losses(o, &summary.losses);

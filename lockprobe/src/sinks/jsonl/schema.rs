@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::full::INVERSION;
 use crate::model::names;
 use crate::model::names::*;
 use crate::model::{Doing, FindingKind};
@@ -12,7 +13,7 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lockprobe JSON lines",
         "description": "One object a line. The last line of a complete output is the summary.",
-        "oneOf": [acquire(), hold(), finding(), process(), summary(), look()],
+        "oneOf": [acquire(), hold(), finding(), inversion(), process(), summary(), look()],
     })
 }
 
@@ -196,6 +197,34 @@ pub fn finding() -> Value {
     finding
 }
 
+fn inversion() -> Value {
+    let required = [&LOCK[..], &[LOCK_MODE]].concat();
+    let side = object(None, &required, &SOME, json!({}));
+    let more = json!({
+        "several_threads": { "type": "boolean" }, "count": count(), "held": side, "asked": side,
+    });
+    let order = object(None, &[PROCESS_PID, THREAD_ID], &[], more);
+    let more = json!({
+        "time_unix_nano": time(),
+        "orders": { "type": "array", "items": order, "minItems": 2 },
+    });
+    let mut finding = object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more);
+    finding["properties"][LOCK_FINDING_TYPE] = json!({ "const": INVERSION });
+    finding
+}
+
+fn acquisitions() -> Value {
+    let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
+    let share = json!({ "type": ["number", "null"], "minimum": 0, "maximum": 1 });
+    let more = json!({
+        "acquisitions": count(), "contended": count(), "contention_rate": share,
+        "shared": count(), "refused": count(), "acquired_before": count(), "holds": count(),
+        "hold_total": number(), "hold_mean": number(), "hold_p50": number(), "hold_p95": number(),
+        "hold_p99": number(), "hold_max": number(),
+    });
+    object(None, &required, &SOME, more)
+}
+
 fn process() -> Value {
     let required = [
         PROCESS_PID,
@@ -248,5 +277,7 @@ fn summary() -> Value {
         "skipped": { "type": "array", "items": skipped },
     });
     let names = [HOST_NAME, TELEMETRY_DISTRO_NAME, TELEMETRY_DISTRO_VERSION];
-    object(Some("summary"), &names, &[], more)
+    let mut summary = object(Some("summary"), &names, &[], more);
+    summary["properties"]["acquisitions"] = json!({ "type": "array", "items": acquisitions() });
+    summary
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::{Options, btf, kernel_locks};
+use super::{Options, btf, full, kernel_locks};
 use crate::model::Session;
 use crate::source::Error;
 
@@ -91,6 +91,11 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
     drop(blob);
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).map_max_entries("RING", options.ring_bytes);
+    if options.full.is_none() {
+        full::MAPS.iter().for_each(|name| {
+            loader.map_max_entries(name, 1);
+        });
+    }
     for (name, value) in &constants {
         loader.override_global(name, value, true);
     }
@@ -98,6 +103,9 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
     super::attach::load(&mut ebpf, &btf, programs)?;
     if options.lock_files && programs == Programs::All {
         super::attach::load_lock_files(&mut ebpf, &btf)?;
+    }
+    if options.full.is_some() {
+        full::prepare(&mut ebpf, &btf)?;
     }
     Ok(ebpf)
 }
@@ -172,6 +180,7 @@ fn constants(
     let mut constants = vec![
         ("MIN_WAIT_NS", options.min_wait),
         ("ONLY_TARGETS", u64::from(only_targets)),
+        ("FULL", u64::from(options.full.is_some())),
         ("SELF_TGID", u64::from(std::process::id())),
         ("SWITCH_HAS_STATE", u64::from(version >= (5, 18))),
         ("TASK_PID", get("task_struct", "pid")?),

@@ -43,9 +43,10 @@ impl Look {
             ring_bytes: RING_BYTES,
             targets: targets.clone(),
             lock_files: false,
+            full: None,
         };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;
-        let mut tables = tables::take(&mut ebpf)?;
+        let mut tables = tables::take(&mut ebpf, false)?;
         for &pid in &pids {
             let _ = tables.targets.insert(pid, 1, 0);
         }
