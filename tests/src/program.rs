@@ -14,8 +14,17 @@ use crate::{PATIENCE, system};
 
 /// A C program of `tests/programs`, compiled once.
 pub fn compiled(name: &str) -> PathBuf {
+    c_program(name, &[])
+}
+
+/// The same with the C library in it.
+pub fn compiled_statically(name: &str) -> PathBuf {
+    c_program(name, &["-static"])
+}
+
+fn c_program(name: &str, more: &[&str]) -> PathBuf {
     let flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
-    built(&format!("{name}.c"), "cc", &flags)
+    built(&format!("{name}.c"), "cc", &[&flags, more].concat())
 }
 
 /// A program of `tests/programs`, built once with this compiler and these flags; of Java, the
@@ -29,6 +38,7 @@ pub fn built(file: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     remove_at_exit(directory.path());
     let stem = file.split('.').next().unwrap_or(file);
     let program = match (compiler, flags.len()) {
+        ("cc", _) if flags.contains(&"-static") => directory.path().join(format!("{stem}-static")),
         ("cc", _) => directory.path().join(stem),
         (_, n) => directory.path().join(format!("{stem}-{}-{n}", compiler.replace('+', "x"))),
     };

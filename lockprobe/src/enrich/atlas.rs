@@ -199,6 +199,12 @@ impl Atlas {
         last
     }
 
+    /// The call before a return address.
+    pub fn call_before(&mut self, pid: u32, return_address: u64) -> Option<CallSite> {
+        let frame = self.frame(pid, return_address, 0, false)?;
+        self.site(pid, &frame)
+    }
+
     fn site(&mut self, pid: u32, frame: &Frame) -> Option<CallSite> {
         let source = Source::new(pid, &frame.mapping);
         let binary = self.binary(&source)?;

@@ -132,7 +132,7 @@ impl Futex {
                 self.people.forget_the_missing();
                 self.settle(now.saturating_sub(GRACE), out);
             }
-            Observation::Counts { .. } | Observation::Losses(_) => {}
+            _ => {}
         }
     }
 
@@ -149,6 +149,16 @@ impl Futex {
         site: (u64, u64),
     ) -> Option<Arc<LockDescription>> {
         self.locks.at(pid, address, site)
+    }
+
+    /// Whether a lock at this address has been given a name.
+    pub fn names(&self, pid: u32, address: u64) -> bool {
+        self.locks.names(pid, address)
+    }
+
+    /// The lock at an address, of this kind if nothing more is known of it.
+    pub fn lock_of_kind(&self, pid: u32, address: u64, kind: LockKind) -> Arc<LockDescription> {
+        self.locks.of_kind(pid, address, kind)
     }
 
     /// Whether the wait is for a lock, as far as is known.
@@ -178,7 +188,8 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_) | Fact::Stack(_) | Fact::Activity(_) => {}
+            // Nothing about waits.
+            _ => {}
         }
     }
 
