@@ -2,6 +2,7 @@
 //!
 //! In: kernel events. Out: map entries and ring records. Never: another probe, the ring directly.
 
+mod file_locks;
 mod process;
 mod pthread;
 mod sched;

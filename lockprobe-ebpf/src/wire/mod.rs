@@ -3,6 +3,7 @@
 //! In: nothing. Out: types. Never: pointers, `std`, anything that allocates.
 
 mod counter;
+mod file;
 mod full;
 mod lock;
 mod process;
@@ -10,6 +11,7 @@ mod standing;
 mod wait;
 
 pub use counter::{Counter, dropped};
+pub use file::{FileKey, FileRecord, Place, Poll, Request, class, file_event, mode};
 pub use full::{FullCounter, FullLockRecord, FullOrderRecord, FullStats, HELD, Held, Holding};
 pub use full::{Order, OrderKey, act, held_flag};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
@@ -43,6 +45,8 @@ pub mod kind {
     pub const TICK: u32 = 8;
     /// Something the agent learnt outside the kernel (JSON), kept so that a replay knows it too.
     pub const FACT: u32 = 9;
+    /// Something happened to a contended lock of a file (`FileRecord`).
+    pub const FILE: u32 = 10;
     /// Full mode: a lock was acquired for the first time (`FullLockRecord`).
     pub const FULL_LOCK: u32 = 20;
     /// Full mode: a lock was asked for while another was held, for the first time

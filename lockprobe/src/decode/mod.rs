@@ -5,5 +5,6 @@
 
 mod frame;
 mod full;
+mod kernel;
 
 pub use frame::decode;

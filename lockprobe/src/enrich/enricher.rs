@@ -5,10 +5,10 @@ use super::meaning::Role;
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{activity, meaning, memory, names, process, source, thread};
+use super::{activity, file, meaning, memory, names, process, source, thread};
 use crate::model::{
-    AcquiredSeen, Activity, Fact, LockFact, LockKind, LockSeen, Look, Missing, PlaceFact,
-    ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockKind, LockSeen, Look,
+    Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -270,6 +270,22 @@ impl Enricher {
     /// The thread of a process that calls itself by this id in its PID namespace.
     pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact {
         self.translator.thread(pid, ns_tid)
+    }
+
+    /// What a file is called that a thread has open.
+    pub fn file(
+        &mut self,
+        thread: ThreadId,
+        descriptor: Option<u32>,
+        device: u32,
+        inode: u64,
+    ) -> FileFact {
+        file::name(thread, descriptor, device, inode)
+    }
+
+    /// A process that has a lock.
+    pub fn holder(&mut self, pid: u32) -> HolderFact {
+        file::holder(pid)
     }
 
     /// What a thread does now.

@@ -25,6 +25,7 @@
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
+//! | `file` | files with locks, and who has one |
 //! | `activity`, `calls` | what a thread does, names of system calls |
 //! | `memory` | memory of other processes (the only `unsafe`) |
 //! | `cache` | a map that forgets |
@@ -39,6 +40,7 @@ mod cfi;
 
 mod elf;
 mod enricher;
+mod file;
 mod given;
 mod maps;
 mod meaning;

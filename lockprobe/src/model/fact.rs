@@ -18,6 +18,10 @@ pub enum Fact {
     Lock(LockFact),
     /// Which thread a namespaced thread id means.
     Thread(ThreadFact),
+    /// What a file is called.
+    File(FileFact),
+    /// Who has a lock that belongs to a process.
+    Holder(HolderFact),
     /// What lies at a return address.
     Place(PlaceFact),
     /// What a thread was doing at a moment.
@@ -156,4 +160,26 @@ pub struct ThreadFact {
     pub tid: u32,
     /// Its name.
     pub name: String,
+}
+
+/// A file with a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileFact {
+    /// Device, as the kernel numbers it.
+    pub device: u32,
+    /// Inode.
+    pub inode: u64,
+    /// Path as the waiter sees it; `None` when it has none any more.
+    pub path: Option<String>,
+}
+
+/// A process that has a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HolderFact {
+    /// Process id on this host.
+    pub pid: u32,
+    /// Its name; empty when there is no such process.
+    pub name: String,
+    /// How many threads it has; 0 when there is no such process.
+    pub threads: u32,
 }

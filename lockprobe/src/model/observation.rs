@@ -1,7 +1,8 @@
 //! What the kernel half saw, decoded, before anyone has said what it means.
 
 use super::{
-    AcquiredSeen, AcquisitionCounts, Fact, LockCounts, Losses, OrderSeen, Thread, ThreadId,
+    AcquiredSeen, AcquisitionCounts, CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait,
+    LockCounts, Losses, OrderSeen, Thread, ThreadId,
 };
 
 /// One decoded record.
@@ -15,6 +16,19 @@ pub enum Observation {
     Waiting(WaitSeen),
     /// A lock was contended for the first time.
     Lock(Box<LockSeen>),
+    /// A wait for a lock the kernel keeps.
+    KernelWait(KernelWait),
+    /// A lock the kernel keeps was contended for the first time.
+    KernelLock(KernelLockSeen),
+    /// Something happened to a contended lock of a file.
+    File(FileSeen),
+    /// Counts of one lock the kernel keeps, at the end.
+    KernelCounts {
+        /// Which.
+        key: CountsKey,
+        /// The counts.
+        counts: LockCounts,
+    },
     /// A process or thread began, changed or ended.
     Process(ProcessSeen),
     /// Counts of one lock, at the end.
@@ -189,6 +203,9 @@ impl Observation {
         match self {
             Self::Wait(w) | Self::Resume(w) | Self::Waiting(w) => Some(w.thread.id),
             Self::Lock(l) => Some(l.thread.id),
+            Self::KernelWait(w) => Some(w.thread.id),
+            Self::KernelLock(l) => Some(l.thread.id),
+            Self::File(f) => Some(f.thread.id),
             Self::Process(p) => Some(p.thread.id),
             Self::Acquired(a) => Some(a.thread),
             _ => None,

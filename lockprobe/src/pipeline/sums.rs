@@ -38,6 +38,9 @@ impl Pipeline {
     fn sum_up(&self, lock: &Arc<LockDescription>, pid: u32, counts: &LockCounts) -> LockSummary {
         let none = LockUsage::default();
         let usage = self.usage.of(&lock.id).unwrap_or(&none);
+        // The kernel's own locks are counted for all processes together.
+        let waiter = usage.lock.as_ref().filter(|_| pid == 0).map(|(_, pid)| *pid);
+        let pid = waiter.unwrap_or(pid);
         let mut counts = counts.clone();
         counts.longest = counts.longest.max(usage.longest_wait);
         LockSummary {

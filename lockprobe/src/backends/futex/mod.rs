@@ -117,7 +117,6 @@ impl Futex {
                 self.people.forget_the_missing();
                 self.settle(now.saturating_sub(GRACE), out);
             }
-            // Nothing to do with waits.
             _ => {}
         }
     }

@@ -8,9 +8,8 @@ use serde_json::{Map, Value, json};
 use super::full;
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
-    LockDescription, LockSummary, Losses, Outcome, Precision, ProcessFact, Record, Session, SpanId,
-    Summary,
+    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, LockDescription,
+    LockSummary, Losses, Precision, ProcessFact, Record, Session, SpanId, Summary,
 };
 
 pub(super) type Object = Map<String, Value>;
@@ -104,22 +103,13 @@ pub(super) fn call_site(o: &mut Object, site: &CallSite) {
     }
 }
 
-/// How a holder is known, as `lock.holder.source` has it.
-pub fn source_name(source: HolderSource) -> &'static str {
-    match source {
-        HolderSource::OwnerWord => "owner_word",
-        HolderSource::Waker => "waker",
-        HolderSource::LastAcquirer => "last_acquirer",
-    }
-}
-
 fn holder(o: &mut Object, holder: &Holder) {
     put(o, LOCK_HOLDER_PID, holder.id.pid);
     put(o, LOCK_HOLDER_TID, holder.id.tid);
     if !holder.name.is_empty() {
         put(o, LOCK_HOLDER_NAME, holder.name.as_str());
     }
-    put(o, LOCK_HOLDER_SOURCE, source_name(holder.source));
+    put(o, LOCK_HOLDER_SOURCE, holder.source.name());
 }
 
 fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMap<u32, String>) {
@@ -129,12 +119,7 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     put(o, THREAD_NAME, s.thread.name());
     lock(o, &s.lock);
     put(o, LOCK_MODE, s.mode.name());
-    let outcome = match s.outcome {
-        Outcome::Acquired => "acquired",
-        Outcome::Abandoned => "abandoned",
-        Outcome::Waiting => "waiting",
-    };
-    put(o, LOCK_OUTCOME, outcome);
+    put(o, LOCK_OUTCOME, s.outcome.name());
     if let Some(error) = s.error {
         put(o, ERROR_TYPE, error);
     }
@@ -185,7 +170,7 @@ fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32,
         HoldEnd::Unknown => "unknown",
     };
     put(o, LOCK_HOLD_END, ended);
-    put(o, LOCK_HOLDER_SOURCE, source_name(s.holder.source));
+    put(o, LOCK_HOLDER_SOURCE, s.holder.source.name());
     put(o, LOCK_WAITERS, s.waiters);
 }
 

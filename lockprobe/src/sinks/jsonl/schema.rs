@@ -34,13 +34,15 @@ fn property(key: &str) -> Value {
         | LOCK_HOLDER_TID
         | LOCK_HANDED_OVER_BY_TID
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
-        LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
+        LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "refused", "waiting"] }),
         LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
         LOCK_SCOPE => json!({ "enum": ["process"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
-        LOCK_HOLDER_SOURCE => json!({ "enum": ["owner_word", "waker", "last_acquirer"] }),
+        LOCK_HOLDER_SOURCE => {
+            json!({ "enum": ["owner_word", "waker", "last_acquirer", "lock_table"] })
+        }
         LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
         LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
         LOCK_FINDING_STATE => json!({ "enum": ["begin", "end"] }),
@@ -49,7 +51,9 @@ fn property(key: &str) -> Value {
         LOCK_STACK_MISSING => {
             json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
         }
-        ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
+        ERROR_TYPE => {
+            json!({ "enum": ["timeout", "thread_exit", "interrupted", "deadlock", "gave_up"] })
+        }
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
         }

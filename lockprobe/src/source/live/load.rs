@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::{Options, btf, full};
+use super::{Options, btf, full, kernel_locks};
 use crate::model::Session;
 use crate::source::Error;
 
@@ -145,7 +145,10 @@ pub fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     ))
 }
 
-type Constant = (&'static str, u64);
+/// Name and value of a load-time constant.
+pub type Constant = (&'static str, u64);
+/// Looks a member's offset up.
+pub type Members<'a> = dyn Fn(&str, &str) -> Result<u64, Error> + 'a;
 
 fn constants(
     blob: &[u8],
@@ -153,7 +156,9 @@ fn constants(
     only_targets: bool,
     version: (u32, u32),
 ) -> Result<Vec<Constant>, Error> {
-    let structures = ["task_struct", "sched_entity", "pid", "pt_regs"];
+    let structures =
+        [&["task_struct", "sched_entity", "pid", "pt_regs"], &kernel_locks::STRUCTURES[..]];
+    let structures = structures.concat();
     let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
         Error::Unsupported("the kernel's type information cannot be read".to_owned())
     })?;
@@ -189,12 +194,13 @@ fn constants(
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];
     constants.extend(machine(&get)?);
+    constants.extend(kernel_locks::constants(&get, &offsets)?);
     Ok(constants)
 }
 
 /// System call numbers are the programs' defaults; register offsets come from BTF.
 #[cfg(target_arch = "x86_64")]
-fn machine(get: &dyn Fn(&str, &str) -> Result<u64, Error>) -> Result<Vec<Constant>, Error> {
+fn machine(get: &Members<'_>) -> Result<Vec<Constant>, Error> {
     Ok(vec![
         ("REG_NR", get("pt_regs", "orig_ax")?),
         ("REG_ARG0", get("pt_regs", "di")?),

@@ -6,7 +6,10 @@
 mod attach;
 pub mod btf;
 pub mod command;
+pub mod file_table;
 pub mod full;
+mod kernel_locks;
+mod kernel_waits;
 mod load;
 mod look;
 mod reader;
