@@ -1,6 +1,7 @@
 //! The front of the room: facts about locks, processes and threads.
 
 use super::atlas::{Atlas, Frame};
+use super::cache::Cache;
 use super::meaning::Role;
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
@@ -13,6 +14,8 @@ use crate::model::{
 
 /// Bytes of stack read of a thread that slept before observation began.
 const STACK: usize = 1024;
+/// Processes whose program is remembered.
+const PROGRAMS: usize = 4096;
 
 /// Learns what the kernel half cannot know. Everything remembered is bounded.
 pub struct Enricher {
@@ -21,6 +24,8 @@ pub struct Enricher {
     freezers: activity::Freezers,
     sampler: Sampler,
     pythons: Pythons,
+    /// Programs by process, as of when it was first asked about.
+    programs: Cache<u32, process::Program>,
 }
 
 impl Default for Enricher {
@@ -49,6 +54,7 @@ impl Enricher {
             freezers: activity::Freezers::find(),
             sampler: Sampler::new(None),
             pythons: Pythons::new(),
+            programs: Cache::new(PROGRAMS),
         }
     }
 
@@ -171,7 +177,10 @@ impl Enricher {
         }
         let fresh = meaning::verdict(&meanings, wait.priority_inheritance, None);
         let (Some(first), Some(anchor)) = (frames.first(), fresh.anchor) else {
-            return (vec![fact(0, frames.first(), fresh.class)], fresh.class);
+            let known = frames.first().and_then(|first| self.atlas.anchor(first, None));
+            // What is known of the place by other stacks stays known.
+            let own = known.map_or(fresh.class, SiteClass::ByCaller);
+            return (vec![fact(0, frames.first(), own)], fresh.class);
         };
         let (mut hops, class) = match fresh.class {
             _ if wait.priority_inheritance || meanings[0].role == Role::LowLevelWait => {
@@ -264,12 +273,22 @@ impl Enricher {
 
     /// Who a process is.
     pub fn process(&mut self, pid: u32, image: u32) -> ProcessFact {
+        if let Some(program) = process::program(pid) {
+            self.programs.insert(pid, program);
+        }
         process::fact(pid, image)
     }
 
     /// The thread of a process that calls itself by this id in its PID namespace.
     pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact {
-        self.translator.thread(pid, ns_tid)
+        let fact = self.translator.thread(pid, ns_tid);
+        // What is asked about happened before: by now the process may run another program, and
+        // the name be that one's.
+        let before = self.programs.get(&pid).copied();
+        match before.is_none_or(|program| process::program(pid) == Some(program)) {
+            true => fact,
+            false => ThreadFact { name: String::new(), ..fact },
+        }
     }
 
     /// What a file is called that a thread has open.
@@ -311,8 +330,8 @@ impl Enricher {
         Some(thread::sleep(id)?.is_some_and(|s| s.on_futex(address)))
     }
 
-    /// Lets go of what has only sped up look-ups and was not needed for two seconds: call it now
-    /// and then. Debug information of large programs is mapped until then.
+    /// Lets go of what has only sped up look-ups and was not needed for a moment: call it now and
+    /// then. Debug information of large programs is mapped until then.
     pub fn rest(&mut self) {
         source::rest();
     }
@@ -322,6 +341,7 @@ impl Enricher {
         self.atlas.forget(pid);
         self.translator.forget(pid);
         self.pythons.forget(pid);
+        self.programs.remove(&pid);
     }
 }
 

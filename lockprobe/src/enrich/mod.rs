@@ -17,6 +17,7 @@
 //! | `atlas` | a stack as a list of functions, an address as a name |
 //! | `sample` | a stack copied from a thread that stands still |
 //! | `walk` | such a copy as functions with lines |
+//! | `perf_map` | names of generated code, as its makers write them |
 //! | `python` | functions of a Python program, from its memory |
 //! | `unwind` | one frame further up (pure) |
 //! | `given` | names the user gives by pattern (pure) |
@@ -46,6 +47,7 @@ mod maps;
 mod meaning;
 mod memory;
 mod names;
+mod perf_map;
 mod process;
 mod python;
 mod sample;
