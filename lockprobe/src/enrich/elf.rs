@@ -221,6 +221,19 @@ impl Elf {
         found
     }
 
+    /// Address as linked of an exported symbol.
+    pub fn exported(&self, file: &File, kind: Kind, name: &str) -> Option<u64> {
+        let (table, strings) = self.dynamic_strings(file)?;
+        let mut found = None;
+        table.each(file, kind, |at, start, _| {
+            let text = strings.get(at as usize..).unwrap_or_default();
+            let same =
+                text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
+            found = found.or(same.then_some(start));
+        });
+        found
+    }
+
     /// The dynamic table's strings, if they are no more than 4 MiB.
     pub fn dynamic_strings(&self, file: &File) -> Option<(Table, Vec<u8>)> {
         let table = *self.tables.iter().find(|t| t.dynamic)?;

@@ -1,6 +1,7 @@
 //! The front of the room: facts about locks, processes and threads.
 
 use super::atlas::{Atlas, Frame};
+use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
 use super::{activity, meaning, memory, process, source, thread};
@@ -18,6 +19,7 @@ pub struct Enricher {
     translator: thread::Translator,
     freezers: activity::Freezers,
     sampler: Sampler,
+    pythons: Pythons,
 }
 
 impl Default for Enricher {
@@ -44,6 +46,7 @@ impl Enricher {
             translator: thread::Translator::new(),
             freezers: activity::Freezers::find(),
             sampler: Sampler::new(None),
+            pythons: Pythons::new(),
         }
     }
 
@@ -57,15 +60,18 @@ impl Enricher {
         &mut self,
         id: ThreadId,
         wanted: Wanted,
-        same: impl FnOnce(&Self) -> bool,
+        same: impl FnOnce() -> bool,
     ) -> Result<Sample, Look> {
-        self.sampler.take(id, wanted, || same(self))
+        let Self { sampler, atlas, pythons, .. } = self;
+        // By the time the copy is looked at, the process may be gone.
+        atlas.maps(id.pid);
+        sampler.take(id, wanted, || (same(), pythons.frames(atlas, id)))
     }
 
     /// The part of a stack that was copied when a lock was first contended.
     pub fn first_sample(seen: &LockSeen) -> Sample {
         let at = Registers { pc: seen.ip, sp: seen.sp, fp: Some(seen.bp) };
-        Sample { id: seen.thread.id, at, start: seen.sp, bytes: seen.stack.clone() }
+        Sample { id: seen.thread.id, at, start: seen.sp, bytes: seen.stack.clone(), python: None }
     }
 
     /// A copied stack as functions; `None` when nothing in it makes sense.
@@ -184,7 +190,7 @@ impl Enricher {
     }
 
     /// The first six words of a lock.
-    pub fn lock_words(&self, pid: u32, address: u64) -> Option<[u32; 6]> {
+    pub fn lock_words(pid: u32, address: u64) -> Option<[u32; 6]> {
         let bytes = memory::read(pid, address, 24);
         let mut words = bytes.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
         let words = [(); 6].map(|()| words.next());
@@ -206,6 +212,7 @@ impl Enricher {
     pub fn forget(&mut self, pid: u32) {
         self.atlas.forget(pid);
         self.translator.forget(pid);
+        self.pythons.forget(pid);
     }
 }
 

@@ -44,6 +44,13 @@ impl Mapping {
         let by_mapping = format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end);
         open_regular(&by_mapping, self.key.1)
             .or_else(|| open_regular(&format!("/proc/{pid}/root{}", self.path), self.key.1))
+            .or_else(|| self.open_here())
+    }
+
+    /// The process is gone: the file by its path here, if it is beyond doubt the same.
+    fn open_here(&self) -> Option<File> {
+        let file = open_regular(&self.path, self.key.1)?;
+        (file.metadata().ok()?.dev() == self.key.0).then_some(file)
     }
 }
 

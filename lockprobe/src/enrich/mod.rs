@@ -17,6 +17,7 @@
 //! | `atlas` | a stack as a list of functions, an address as a name |
 //! | `sample` | a stack copied from a thread that stands still |
 //! | `walk` | such a copy as functions with lines |
+//! | `python` | functions of a Python program, from its memory |
 //! | `unwind` | one frame further up (pure) |
 //! | `given` | names the user gives by pattern (pure) |
 //! | `maps` | where a process has mapped which file |
@@ -44,6 +45,7 @@ mod meaning;
 mod memory;
 mod names;
 mod process;
+mod python;
 mod sample;
 mod source;
 mod thread;

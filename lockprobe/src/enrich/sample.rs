@@ -1,5 +1,6 @@
 //! A stack copied from a thread that stands still.
 
+use super::python::Python;
 use super::unwind::Registers;
 use super::{memory, thread};
 use crate::model::{Look, Missing, Standing, ThreadId};
@@ -19,6 +20,8 @@ pub struct Sample {
     pub start: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// What the thread did in Python meanwhile.
+    pub python: Option<Python>,
 }
 
 /// Where a thread stands, as told by the kernel half.
@@ -59,12 +62,13 @@ impl Sampler {
     }
 
     /// Copies the stack of a thread. It is one stack only if the thread did not run meanwhile,
-    /// which its processor time tells; `same` is asked in between.
+    /// which its processor time tells; `meanwhile` tells what else
+    /// there is of it, and whether it is wanted still.
     pub fn take(
         &self,
         id: ThreadId,
         wanted: Wanted,
-        same: impl FnOnce() -> bool,
+        meanwhile: impl FnOnce() -> (bool, Option<Python>),
     ) -> Result<Sample, Look> {
         let missing = |why| Err(Look::Missing(why));
         let Some(before) = self.standing(id) else { return missing(Missing::MovedOn) };
@@ -82,10 +86,11 @@ impl Sampler {
         if bytes.is_empty() {
             return missing(Missing::Unreadable);
         }
-        if !same() || self.standing(id) != Some(before) {
+        let (same, python) = meanwhile();
+        if !same || self.standing(id) != Some(before) {
             return missing(Missing::MovedOn);
         }
         let at = Registers { pc: before.ip, sp: before.sp, fp: before.fp };
-        Ok(Sample { id, at, start: before.sp, bytes })
+        Ok(Sample { id, at, start: before.sp, bytes, python })
     }
 }

@@ -102,8 +102,8 @@ fn locks_of_rust_are_told_apart() {
 fn memory_of_a_lock_is_read() {
     static WORDS: [u32; 6] = [1, 2, 3, 4, 5, 6];
     let (enricher, pid) = (Enricher::new(), std::process::id());
-    assert_eq!(enricher.lock_words(pid, WORDS.as_ptr() as u64), Some(WORDS));
-    assert_eq!(enricher.lock_words(pid, 64), None);
+    assert_eq!(Enricher::lock_words(pid, WORDS.as_ptr() as u64), Some(WORDS));
+    assert_eq!(Enricher::lock_words(pid, 64), None);
     assert_eq!(enricher.sleeps_in(ThreadId { pid, tid: u32::MAX }, 0), None);
 }
 

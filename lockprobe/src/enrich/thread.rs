@@ -154,7 +154,7 @@ impl Translator {
 }
 
 /// The id a thread has in its own PID namespace.
-fn own_id(pid: u32, tid: u32) -> Option<u32> {
+pub fn own_id(pid: u32, tid: u32) -> Option<u32> {
     let bytes = read_bounded(format!("/proc/{pid}/task/{tid}/status"), 8192)?;
     innermost(&String::from_utf8_lossy(&bytes))
 }

@@ -54,23 +54,37 @@ impl Atlas {
         (stops, false)
     }
 
-    /// A copied stack with names and lines.
+    /// A copied stack with names and lines. Where the interpreter of Python runs, its frames stand
+    /// in for the interpreter's own.
     pub fn stack(&mut self, sample: &Sample) -> model::Stack {
         let stack = Stack { start: sample.start, bytes: &sample.bytes };
         let (stops, complete) = self.walk(sample.id.pid, sample.at, &stack);
+        let runs: Vec<bool> = stops.iter().map(runs_python).collect();
+        let last = runs.iter().rposition(|&runs| runs);
+        let mut groups = sample.python.iter().flat_map(|python| &python.groups);
+        let mut inside = false;
         let mut frames = Vec::new();
-        for stop in &stops {
+        for (i, stop) in stops.iter().enumerate() {
+            if let Some(group) = runs[i].then(|| groups.next()).flatten() {
+                inside = true;
+                frames.extend(group.iter().cloned());
+                continue;
+            }
             match stop {
+                // Between two calls of the interpreter lies how it calls itself.
+                Stop::Code(frame) if inside && Some(i) < last && of_interpreter(sample, frame) => {}
                 Stop::Code(frame) => self.tell(sample.id.pid, frame, &mut frames),
                 Stop::Generated(_) => frames.push(StackFrame::default()),
             }
-            if frames.len() >= FRAMES {
-                break;
-            }
         }
-        let complete = complete && frames.len() < FRAMES;
+        // The copy may end before the frames do.
+        let mut cut = frames.len() > FRAMES;
+        for group in groups {
+            cut = true;
+            frames.extend(group.iter().cloned());
+        }
         frames.truncate(FRAMES);
-        model::Stack { frames, complete }
+        model::Stack { frames, complete: complete && !cut }
     }
 
     /// One place in code as the functions that the compiler made one.
@@ -101,4 +115,14 @@ impl Atlas {
         out.extend(told.iter().cloned());
         binary.told.insert(frame.address, told.into());
     }
+}
+
+/// The function that runs Python code (`Python/ceval.c`), or a part of it that lies elsewhere.
+fn runs_python(stop: &Stop) -> bool {
+    let Stop::Code(frame) = stop else { return false };
+    frame.place.symbol.as_ref().is_some_and(|s| s.starts_with("_PyEval_EvalFrameDefault"))
+}
+
+fn of_interpreter(sample: &Sample, frame: &Frame) -> bool {
+    sample.python.as_ref().is_some_and(|python| python.key == frame.mapping.key)
 }

@@ -23,7 +23,7 @@ const FIRST_AT_MOST: usize = 1024;
 const A_SECOND: u32 = 100;
 const A_SECOND_AND_LOCK: u32 = 10;
 /// Of these, the ones for which all other threads are copied; and most threads for that.
-const CROWDS_A_SECOND: u32 = 10;
+const CROWDS_A_SECOND: u32 = 25;
 const CROWD_AT_MOST: usize = 16;
 /// A wait not told of for so long is over; one that goes on is told of every second.
 const OVER_AFTER: u64 = 3_000_000_000;
@@ -93,7 +93,7 @@ impl Stacks {
             Err(Look::Missing(Missing::RateLimited))
         } else {
             let (address, sp, ip) = (wait.address, wait.sp, wait.ip);
-            enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, |_| true)
+            enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, || true)
         };
         let mut open =
             Open { waiter, holder: None, others: Vec::new(), told: false, seen: wait.time };
@@ -226,8 +226,8 @@ fn holder_of(
     enricher: &mut Enricher,
 ) -> Option<(ThreadId, Copied)> {
     let (pid, address) = (wait.thread.id.pid, wait.address);
-    let copied = enricher.sample(holder.id, Wanted::Any, |enricher| {
-        let words = enricher.lock_words(pid, address);
+    let copied = enricher.sample(holder.id, Wanted::Any, || {
+        let words = Enricher::lock_words(pid, address);
         let now = futex.named_holder(&WaitSeen { words, ..wait.clone() });
         now.is_some_and(|now| now.id == holder.id)
     });
@@ -237,7 +237,7 @@ fn holder_of(
 
 fn others(waiter: ThreadId, enricher: &mut Enricher) -> Vec<(ThreadId, Copied)> {
     let siblings = enricher.siblings(waiter, CROWD_AT_MOST).into_iter();
-    let copied = siblings.map(|id| (id, enricher.sample(id, Wanted::OneOfMany, |_| true)));
+    let copied = siblings.map(|id| (id, enricher.sample(id, Wanted::OneOfMany, || true)));
     copied.filter(|(_, copied)| !matches!(copied, Err(Look::Missing(_)))).collect()
 }
 
