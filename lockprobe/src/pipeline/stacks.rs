@@ -113,7 +113,7 @@ impl Stacks {
     pub fn look_now(wait: &WaitSeen, enricher: &mut Enricher) -> Vec<Fact> {
         let key = (wait.thread.id, wait.start);
         let (address, sp, ip) = (wait.address, wait.sp, wait.ip);
-        let waiter = enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, |_| true);
+        let waiter = enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, || true);
         vec![fact(key, key.0, waiter, enricher)]
     }
 
