@@ -6,6 +6,7 @@
 
 pub mod collector;
 pub mod kernel;
+pub mod kinds;
 pub mod probe;
 pub mod program;
 pub mod records;

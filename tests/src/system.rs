@@ -19,3 +19,11 @@ pub fn at_exit(call: extern "C" fn()) {
     // SAFETY: a plain function that does not unwind into C: `extern "C"` aborts instead.
     unsafe { libc::atexit(call) };
 }
+
+/// CLOCK_MONOTONIC, nanoseconds.
+pub fn monotonic() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid pointer to a timespec; the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -22,6 +22,8 @@ use crate::task::{LockCall, Registers, Task};
 use crate::user::{self, Frame};
 
 const TASK_INTERRUPTIBLE: u64 = 1;
+/// Most callers in a row that leave it to their own caller what a sleep is for.
+const MOST_HOPS: u32 = 3;
 
 #[btf_tracepoint(function = "sched_switch")]
 fn sched_switch(ctx: BtfTracePointContext) -> u32 {
@@ -68,10 +70,16 @@ fn on_sleep(task: Task) {
         _ => {}
     }
     let frame = Frame::read(sp);
-    let caller = frame.word(sp, caller_offset);
+    let mut caller = frame.word(sp, caller_offset);
     let mut new = own == verdict::UNKNOWN;
     if flags & wait_flag::CALLER_KNOWN != 0 {
-        let above = filter::verdict_on(tgid, 1, caller);
+        let mut above = filter::verdict_on(tgid, 1, caller);
+        let mut hops = 0;
+        while above & 0xff == verdict::BY_CALLER && hops < MOST_HOPS {
+            caller = frame.word(sp, (above >> 8) as u64);
+            above = filter::verdict_on(tgid, 1, caller);
+            hops += 1;
+        }
         if above & 0xff == verdict::IDLE {
             return count(Counter::SkippedIdle);
         }
@@ -95,8 +103,8 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         if attempt::is_retry(wait, task, call.lock, at) {
             return sleep_on(task, wait, now);
         }
-        // A lock this thread waited for just now has been announced.
-        let announced = wait.lock == call.lock;
+        // A lock this thread waited for just now has been announced, and so has the place.
+        let announced = wait.lock == call.lock && wait.ip == at.ip && wait.caller == at.caller;
         attempt::begin(wait, task, call, at, now);
         attempt::take_early_wake(wait, now);
         if announced {
@@ -114,7 +122,8 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         }
     }
     let key = LockKey { tgid: at.tgid, reserved: 0, lock: call.lock };
-    if tally::is_new(key) {
+    // The kind of wait is a matter of the place, not of the lock.
+    if at.new || tally::is_new(key) {
         announce_lock(task, registers, call, at, key, now);
     }
 }

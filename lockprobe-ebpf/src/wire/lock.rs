@@ -182,7 +182,7 @@ pub struct SiteKey {
 pub mod verdict {
     /// Nobody has said yet.
     pub const UNKNOWN: u32 = 0;
-    /// A lock.
+    /// A lock, or what may be one.
     pub const LOCK: u32 = 1;
     /// No lock: drop the sleep in the kernel.
     pub const IDLE: u32 = 2;

@@ -125,7 +125,7 @@ fn edges(table: &LockTable, cycle: &[ThreadId]) -> Vec<Edge> {
 mod tests {
     use super::*;
     use crate::model::{
-        Holder, HolderSource, LockDescription, LockEvent, LockId, LockKind, Thread, What,
+        Holder, HolderSource, LockDescription, LockEvent, LockId, LockKind, Mode, Thread, What,
     };
     use crate::track::Tracker;
 
@@ -147,7 +147,8 @@ mod tests {
     fn waits(tracker: &mut Tracker, time: u64, since: u64, tid: u32, address: u64, has: u32) {
         let id = ThreadId { pid: 1, tid: has };
         let holder = Some(Holder { id, name: "h".into(), source: HolderSource::OwnerWord });
-        let what = What::Contended { holder: holder.clone(), estimated: false };
+        let what =
+            What::Contended { holder: holder.clone(), mode: Mode::Exclusive, estimated: false };
         apply(tracker, since, tid, address, what);
         apply(tracker, time, tid, address, What::StillWaiting { holder });
     }

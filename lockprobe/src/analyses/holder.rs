@@ -192,7 +192,7 @@ impl Stall<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LockDescription, LockEvent, LockKind, Thread, What};
+    use crate::model::{LockDescription, LockEvent, LockKind, Mode, Thread, What};
     use crate::track::Tracker;
 
     const MS: u64 = 1_000_000;
@@ -223,7 +223,11 @@ mod tests {
         fn waits(&mut self, time: u64, owner: ThreadId) {
             let holder =
                 Some(Holder { id: owner, name: "h".into(), source: HolderSource::OwnerWord });
-            self.event(0, 1, What::Contended { holder: holder.clone(), estimated: false });
+            self.event(
+                0,
+                1,
+                What::Contended { holder: holder.clone(), mode: Mode::Exclusive, estimated: false },
+            );
             self.event(time, 1, What::StillWaiting { holder });
         }
 
@@ -312,7 +316,11 @@ mod tests {
         let holder = Holder { id: OWNER, name: "h".into(), source: HolderSource::Waker };
         for look in 1..30 {
             let holder = Some(holder.clone());
-            story.event(0, 1, What::Contended { holder: holder.clone(), estimated: false });
+            story.event(
+                0,
+                1,
+                What::Contended { holder: holder.clone(), mode: Mode::Exclusive, estimated: false },
+            );
             story.event(look * 100 * MS, 1, What::StillWaiting { holder });
             story.does(look * 100 * MS, Doing::Stopped, 5);
             assert!(story.check(look * 100 * MS).is_empty());

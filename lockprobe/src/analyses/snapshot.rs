@@ -89,7 +89,7 @@ fn blocked(agents: &BTreeMap<ThreadId, Agent>) -> HashMap<ThreadId, u32> {
 mod tests {
     use super::*;
     use crate::model::{
-        Activity, Doing, HolderSource, LockDescription, LockEvent, LockKind, Thread, What,
+        Activity, Doing, HolderSource, LockDescription, LockEvent, LockKind, Mode, Thread, What,
     };
     use crate::track::Tracker;
 
@@ -113,7 +113,7 @@ mod tests {
                 source: HolderSource::OwnerWord,
             };
             let holder = (has != 99).then_some(holder);
-            let what = What::Contended { holder, estimated: true };
+            let what = What::Contended { holder, mode: Mode::Exclusive, estimated: true };
             tracker.apply(LockEvent { time: 5, lock, thread, what }, &mut Vec::new());
         }
         for id in root_holders(tracker.table()) {

@@ -48,6 +48,7 @@ fn wait(frame: &[u8]) -> Result<WaitSeen, Malformed> {
         reason::UNKNOWN => WakeReason::Unknown,
         reason::RELEASE => WakeReason::Release,
         reason::SIGNAL => WakeReason::Signal,
+        reason::EXIT if w.waker_call == NR_EXIT => WakeReason::ThreadExit,
         reason::EXIT => WakeReason::Exit,
         reason::OTHER => WakeReason::Other,
         _ => return Err(Malformed::Value),
@@ -87,6 +88,9 @@ fn wait(frame: &[u8]) -> Result<WaitSeen, Malformed> {
     })
 }
 
+/// `exit`, by which one thread ends; a whole process ends by `exit_group`.
+const NR_EXIT: u32 = if cfg!(target_arch = "aarch64") { 93 } else { 60 };
+
 fn is_pi(call: u32) -> bool {
     matches!(call, call::FUTEX_LOCK_PI | call::FUTEX_LOCK_PI2 | call::FUTEX_WAIT_REQUEUE_PI)
 }
@@ -100,6 +104,7 @@ fn lock(frame: &[u8]) -> Result<LockSeen, Malformed> {
         address: record.lock,
         private: record.flags & wait_flag::PRIVATE != 0,
         priority_inheritance: is_pi(record.call),
+        value: record.value,
         ip: record.ip,
         sp: record.sp,
         bp: record.bp,

@@ -61,7 +61,7 @@ impl Aliases {
         let mut conflicts = Vec::new();
         for &(name, start, size) in exported {
             let role = names::role(name, true);
-            if !matches!(role, Role::Lock(_) | Role::CondWait | Role::Idle) {
+            if !matches!(role, Role::Lock(_) | Role::Read(_) | Role::CondWait | Role::Idle) {
                 continue;
             }
             let Some(code) = elf.bytes(file, start, size.min(LONGEST) as usize) else {

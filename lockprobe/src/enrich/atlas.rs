@@ -154,6 +154,11 @@ impl Atlas {
         frames.iter().map(meaning).collect()
     }
 
+    /// A run time with locks of its own is part of the process.
+    pub fn has_runtime(&mut self, pid: u32) -> bool {
+        self.maps(pid).code().any(|m| names::has_runtime(m.file_name()))
+    }
+
     /// Where the deciding return address lies for this sleeping instruction: as chosen before, else
     /// as said now.
     pub fn anchor(&mut self, frame: &Frame, say: Option<u32>) -> Option<u32> {
@@ -223,12 +228,16 @@ impl Atlas {
         binary.elf.loads.iter().any(inside).then(|| binary.object(&source, linked))?
     }
 
-    /// Device, inode and offset of an address in shared memory.
-    pub fn shared(&mut self, pid: u32, address: u64) -> Option<(u64, u64, u64)> {
+    /// Device, inode and offset of an address in shared memory, and the file it has, if it has one.
+    pub fn shared(&mut self, pid: u32, address: u64) -> Option<((u64, u64, u64), Option<String>)> {
         // Shared memory comes and goes, and its identity must not be that of its predecessor.
         self.refresh(pid, Duration::from_millis(20));
         let mapping = self.maps(pid).find(address).filter(|m| m.shared)?;
-        Some((mapping.key.0, mapping.key.1, mapping.offset.checked_add(address - mapping.start)?))
+        let offset = mapping.offset.checked_add(address - mapping.start)?;
+        let path = mapping.path.strip_suffix(" (deleted)").unwrap_or(&mapping.path);
+        // Memory that only fork shares has a name that all of it has.
+        let path = (path != "/dev/zero").then(|| printable(path));
+        Some(((mapping.key.0, mapping.key.1, offset), path))
     }
 }
 

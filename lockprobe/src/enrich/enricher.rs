@@ -1,12 +1,13 @@
 //! The front of the room: facts about locks, processes and threads.
 
 use super::atlas::{Atlas, Frame};
+use super::meaning::Role;
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{activity, meaning, memory, process, source, thread};
+use super::{activity, meaning, memory, names, process, source, thread};
 use crate::model::{
-    Activity, Fact, LockFact, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact,
+    Activity, Fact, LockFact, LockKind, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact,
     ThreadFact, ThreadId, WaitSeen,
 };
 
@@ -34,6 +35,7 @@ struct Asleep<'a> {
     address: u64,
     private: bool,
     priority_inheritance: bool,
+    value: u32,
     at: Registers,
     stack: Stack<'a>,
 }
@@ -96,6 +98,7 @@ impl Enricher {
             address: seen.address,
             private: seen.private,
             priority_inheritance: seen.priority_inheritance,
+            value: seen.value,
             at: Registers { pc: seen.ip, sp: seen.sp, fp: Some(seen.bp) },
             stack: Stack { start: seen.sp, bytes: &seen.stack },
         })
@@ -115,6 +118,7 @@ impl Enricher {
             address: seen.address,
             private: seen.private,
             priority_inheritance: seen.priority_inheritance,
+            value: seen.value,
             at: Registers { pc: seen.ip, sp: seen.sp, fp: None },
             stack: Stack { start: seen.sp, bytes: &bytes },
         })
@@ -127,15 +131,24 @@ impl Enricher {
         if class != SiteClass::Idle {
             let shared =
                 if wait.private { None } else { self.atlas.shared(wait.pid, wait.address) };
+            let lock = class.lock();
+            let inner = lock.map_or(0, |(kind, mode)| kind.inner(mode, wait.value, wait.address));
+            let begins = wait.address.wrapping_sub(inner);
+            let symbol = match &shared {
+                Some((place, Some(path))) => Some(match place.2.wrapping_sub(inner) {
+                    0 => path.clone(),
+                    offset => format!("{path}+{offset:#x}"),
+                }),
+                Some((_, None)) => None,
+                None => self.atlas.object(wait.pid, begins),
+            };
             facts.push(Fact::Lock(LockFact {
                 pid: wait.pid,
                 address: wait.address,
-                kind: match class {
-                    SiteClass::Lock(kind) => Some(kind),
-                    _ => None,
-                },
-                symbol: self.atlas.object(wait.pid, wait.address),
-                shared,
+                kind: lock.map(|(kind, _)| kind),
+                inner,
+                symbol,
+                shared: shared.map(|(place, _)| place),
                 call_site: self.atlas.call_site(wait.pid, &frames),
             }));
         }
@@ -151,22 +164,69 @@ impl Enricher {
             class,
             function: frame.and_then(Frame::function),
         };
-        let meanings = Atlas::meanings(frames);
+        let runtime = self.atlas.has_runtime(wait.pid);
+        let mut meanings = Atlas::meanings(frames);
+        if runtime {
+            self.recognise(wait, frames, &mut meanings);
+        }
         let fresh = meaning::verdict(&meanings, wait.priority_inheritance, None);
         let (Some(first), Some(anchor)) = (frames.first(), fresh.anchor) else {
             return (vec![fact(0, frames.first(), fresh.class)], fresh.class);
         };
-        let place = u32::try_from(frames[anchor].slot).ok();
-        let Some(place) = self.atlas.anchor(first, place) else {
-            return (vec![fact(0, Some(first), SiteClass::Unknown)], SiteClass::Unknown);
+        let (mut hops, class) = match fresh.class {
+            _ if wait.priority_inheritance || meanings[0].role == Role::LowLevelWait => {
+                (Vec::new(), fresh.class)
+            }
+            _ => meaning::further(&meanings, anchor, runtime),
         };
-        let own = fact(0, Some(first), SiteClass::ByCaller(place));
-        let Some(fixed) = (1..frames.len()).find(|&i| frames[i].slot == u64::from(place)) else {
-            // At the place the kernel half looks at, this stack has no return address.
-            return (vec![own], fresh.class);
-        };
-        let verdict = meaning::verdict(&meanings, wait.priority_inheritance, Some(fixed));
-        (vec![own, fact(fixed, Some(&frames[fixed]), verdict.class)], fresh.class)
+        hops.insert(0, anchor);
+        // Where the kernel half looks for the caller of a place is the same for all that pass it.
+        let (mut facts, mut below) = (Vec::new(), first);
+        for (level, &hop) in hops.iter().enumerate() {
+            let place = u32::try_from(frames[hop].slot).ok();
+            let Some(place) = self.atlas.anchor(below, place) else {
+                facts.push(fact(level, Some(below), SiteClass::Unknown));
+                return (facts, SiteClass::Unknown);
+            };
+            facts.push(fact(level, Some(below), SiteClass::ByCaller(place)));
+            let Some(at) = (1..frames.len()).find(|&i| frames[i].slot == u64::from(place)) else {
+                // At the place the kernel half looks at, this stack has no return address.
+                let other = wait.stack.word(wait.stack.start.wrapping_add(place.into()));
+                let unknown = SiteFact { function: None, ..fact(1, None, SiteClass::Unknown) };
+                facts.extend(other.map(|ip| SiteFact { ip, ..unknown }));
+                return (facts, class);
+            };
+            if at != hop {
+                let verdict = meaning::verdict(&meanings, wait.priority_inheritance, Some(at));
+                facts.push(fact(1, Some(&frames[at]), verdict.class));
+                return (facts, class);
+            }
+            below = &frames[hop];
+        }
+        facts.push(fact(1, Some(below), class));
+        (facts, class)
+    }
+
+    /// Functions of run times that have no name, known by what they wait on and where they lie.
+    fn recognise(&mut self, wait: &Asleep<'_>, frames: &[Frame], meanings: &mut [meaning::Frame]) {
+        let Some(caller) = meanings.iter().position(|f| !f.glibc) else { return };
+        if !matches!(meanings[caller].role, Role::Nameless | Role::Plain) {
+            return;
+        }
+        let file = frames[caller].mapping.file_name();
+        if file.starts_with("_multiprocessing.") {
+            meanings[caller].role = Role::Lock(LockKind::Multiprocessing);
+        }
+        // Only who wants the interpreter lock waits there for a limited time (ceval_gil.c).
+        let timed = frames[..caller].iter().filter_map(|f| f.place.symbol.as_deref());
+        let timed = timed.into_iter().any(|s| s.contains("timedwait") || s.contains("clockwait"));
+        let waits = meanings[..caller].iter().any(|f| f.role == Role::CondWait);
+        if names::is_python(file) && waits && timed {
+            let object = self.atlas.object(wait.pid, wait.address);
+            if object.is_some_and(|o| o.starts_with("_PyRuntime")) {
+                meanings[caller].role = Role::Lock(LockKind::PythonGil);
+            }
+        }
     }
 
     /// Who a process is.

@@ -15,6 +15,10 @@ pub enum Role {
     LowLevelWait,
     /// Takes a lock of this kind.
     Lock(LockKind),
+    /// Takes a lock of this kind together with others.
+    Read(LockKind),
+    /// A run time's own way to sleep, for many purposes: only its caller tells.
+    Through,
     /// Waits for a condition, then takes the mutex again.
     CondWait,
     /// Waits for something that is no lock.
@@ -34,6 +38,18 @@ pub struct Frame {
     pub home: bool,
     /// It lies in a binary of glibc.
     pub glibc: bool,
+}
+
+impl Role {
+    /// What a wait in such a function is.
+    fn class(self) -> SiteClass {
+        match self {
+            Self::Lock(kind) => SiteClass::Lock(kind),
+            Self::Read(kind) => SiteClass::Shared(kind),
+            Self::CondWait | Self::Idle => SiteClass::Idle,
+            _ => SiteClass::Unknown,
+        }
+    }
 }
 
 /// What a stack says.
@@ -70,9 +86,10 @@ pub fn verdict(frames: &[Frame], priority_inheritance: bool, fixed: Option<usize
         };
     }
     match first.role {
-        Role::Lock(kind) => direct(SiteClass::Lock(kind)),
-        Role::Idle | Role::CondWait => direct(SiteClass::Idle),
-        Role::Plain => direct(SiteClass::Unknown),
+        Role::Lock(_) | Role::Read(_) | Role::Idle | Role::CondWait | Role::Plain => {
+            direct(first.role.class())
+        }
+        Role::Through => direct(SiteClass::Unknown),
         Role::Nameless if !first.glibc => direct(SiteClass::Unknown),
         Role::LowLevelWait => {
             let anchor = fixed.or_else(|| caller(frames));
@@ -83,14 +100,14 @@ pub fn verdict(frames: &[Frame], priority_inheritance: bool, fixed: Option<usize
         }
         Role::Shared | Role::Nameless => {
             let anchor = fixed.or_else(|| telling(frames)).or_else(|| caller(frames));
-            Verdict { anchor, class: anchor.map_or(SiteClass::Unknown, |i| shared(frames[i].role)) }
+            Verdict { anchor, class: anchor.map_or(SiteClass::Unknown, |i| frames[i].role.class()) }
         }
     }
 }
 
 /// The first frame above the sleeping one that is not itself in the service of many.
 fn caller(frames: &[Frame]) -> Option<usize> {
-    (1..frames.len()).find(|&i| frames[i].role != Role::Shared)
+    (1..frames.len()).find(|&i| !in_service(&frames[i]))
 }
 
 /// The first frame that says what it is.
@@ -99,27 +116,58 @@ fn telling(frames: &[Frame]) -> Option<usize> {
     says(frames[i].role).then_some(i)
 }
 
+/// One of the C library's own functions that sleep for many. Others may be wrapped around by
+/// different code in different places, so each of their callers has to be looked up.
+fn in_service(frame: &Frame) -> bool {
+    frame.role == Role::Shared && frame.home
+}
+
 fn passable(frame: &Frame) -> bool {
     match frame.role {
-        Role::Shared => true,
+        Role::Shared => frame.home,
         Role::Nameless => frame.home && frame.glibc,
         _ => false,
     }
 }
 
 fn says(role: Role) -> bool {
-    matches!(role, Role::Lock(_) | Role::CondWait | Role::Idle)
+    matches!(role, Role::Lock(_) | Role::Read(_) | Role::CondWait | Role::Idle)
 }
 
-/// The caller of a function that sleeps for many. What is above it does not count: the verdict is
-/// for every wait through this return address.
-fn shared(caller: Role) -> SiteClass {
-    match caller {
-        Role::Lock(kind) => SiteClass::Lock(kind),
-        Role::CondWait | Role::Idle => SiteClass::Idle,
-        _ => SiteClass::Unknown,
+/// Frames above the one at `from`, each of which decides for the one before it, and what the last
+/// of them says.
+///
+/// In general a condition variable of the C library is idle and a semaphore a semaphore, and who
+/// calls them does not count: the verdict is for every wait through this return address. In a
+/// process with a run time that builds locks of its own on them (`runtime`), who calls them does.
+pub fn further(frames: &[Frame], from: usize, runtime: bool) -> (Vec<usize>, SiteClass) {
+    let mut hops = Vec::new();
+    let (mut at, mut fallback) = (from, SiteClass::Unknown);
+    while let Some(frame) = frames.get(at) {
+        let next = match frame.role {
+            Role::CondWait | Role::Lock(LockKind::Semaphore) if runtime && frame.glibc => {
+                fallback = frame.role.class();
+                (at + 1..frames.len()).find(|&i| !frames[i].glibc)
+            }
+            Role::Shared if !frame.home => Some(at + 1),
+            Role::Through => Some(at + 1),
+            Role::Plain | Role::Nameless => return (hops, fallback),
+            role => return (hops, role.class()),
+        };
+        match next.filter(|&next| next < frames.len() && hops.len() < HOPS) {
+            Some(next) => {
+                hops.push(next);
+                at = next;
+            }
+            None => break,
+        }
     }
+    // The stack ends before anything is said.
+    (hops, SiteClass::Unknown)
 }
+
+/// Most frames in a row that decide for the one before: what the kernel half follows.
+const HOPS: usize = 3;
 
 /// Callers of `__lll_lock_wait`.
 fn low_level(callers: &[Frame]) -> SiteClass {
@@ -129,9 +177,11 @@ fn low_level(callers: &[Frame]) -> SiteClass {
             SiteClass::Lock(LockKind::PthreadMutex)
         }
         // Any other function of the C library: one of its own locks (allocator, streams, ...).
-        Some(Frame { role: Role::Plain | Role::Lock(_) | Role::Idle, home: true, glibc: true }) => {
-            SiteClass::Lock(LockKind::LowLevel)
-        }
+        Some(Frame {
+            role: Role::Plain | Role::Lock(_) | Role::Read(_) | Role::Idle,
+            home: true,
+            glibc: true,
+        }) => SiteClass::Lock(LockKind::LowLevel),
         _ => SiteClass::Unknown,
     }
 }
@@ -140,7 +190,7 @@ fn low_level(callers: &[Frame]) -> SiteClass {
 mod tests {
     use super::*;
     use LockKind::{LowLevel, PriorityInheritance, PthreadMutex, RustMutex, Semaphore};
-    use Role::{CondWait, Idle, Lock, LowLevelWait, Nameless, Plain, Shared};
+    use Role::{CondWait, Idle, Lock, LowLevelWait, Nameless, Plain, Shared, Through};
 
     fn libc(role: Role) -> Frame {
         Frame { role, home: true, glibc: true }
@@ -172,7 +222,7 @@ mod tests {
             ("low level, nothing told", &[libc(LowLevelWait), libc(Nameless), user(Plain)], Some(1), unknown),
             ("low level, nothing at all", &[libc(LowLevelWait)], None, unknown),
             ("rust mutex", &[libc(Shared), user(Lock(RustMutex)), user(Plain)], Some(1), lock(RustMutex)),
-            ("rust mutex, wrapped", &[libc(Shared), user(Shared), user(Lock(RustMutex))], Some(2), lock(RustMutex)),
+            ("rust mutex, wrapped", &[libc(Shared), user(Shared), user(Lock(RustMutex))], Some(1), unknown),
             ("rust park", &[libc(Shared), user(Idle)], Some(1), idle),
             ("syscall from who knows", &[libc(Shared), user(Nameless), user(Lock(RustMutex))], Some(1), unknown),
             ("syscall from a named one", &[libc(Shared), user(Plain), libc(Lock(LowLevel))], Some(1), unknown),
@@ -190,6 +240,30 @@ mod tests {
         let frames = [libc(Shared), user(Shared), user(Lock(RustMutex))];
         let fixed = verdict(&frames, false, Some(1));
         assert_eq!(fixed, Verdict { anchor: Some(1), class: SiteClass::Unknown });
+    }
+
+    #[test]
+    fn callers_of_a_run_time_are_looked_through() {
+        use LockKind::{JavaMonitor, PythonGil, PythonLock};
+        let lock = |kind| SiteClass::Lock(kind);
+        let condition = [libc(Shared), libc(CondWait)];
+        let with = |above: &[Frame]| [&condition[..], above].concat();
+        type Row = (&'static str, Vec<Frame>, bool, &'static [usize], SiteClass);
+        #[rustfmt::skip]
+        let table: [Row; 9] = [
+            ("no run time", with(&[user(Lock(PythonGil))]), false, &[], SiteClass::Idle),
+            ("interpreter lock", with(&[user(Lock(PythonGil))]), true, &[2], lock(PythonGil)),
+            ("another condition", with(&[user(Plain)]), true, &[2], SiteClass::Idle),
+            ("monitor", with(&[user(Through), user(Lock(JavaMonitor))]), true, &[2, 3], lock(JavaMonitor)),
+            ("semaphore as lock", vec![libc(Shared), libc(Lock(Semaphore)), libc(Lock(Semaphore)), user(Lock(PythonLock))], true, &[3], lock(PythonLock)),
+            ("semaphore", vec![libc(Shared), libc(Lock(Semaphore)), user(Nameless)], true, &[2], lock(Semaphore)),
+            ("stack cut short", with(&[]), true, &[], SiteClass::Unknown),
+            ("no end", vec![libc(Shared), user(Shared), user(Shared), user(Shared), user(Shared), user(Shared)], false, &[2, 3, 4], SiteClass::Unknown),
+            ("wrapped", vec![libc(Shared), user(Shared), user(Lock(RustMutex))], false, &[2], lock(RustMutex)),
+        ];
+        for (story, frames, runtime, hops, class) in table {
+            assert_eq!(further(&frames, 1, runtime), (hops.to_vec(), class), "{story}");
+        }
     }
 
     #[test]

@@ -22,9 +22,9 @@ pub fn role(symbol: &str, glibc: bool) -> Role {
         return Role::Shared;
     }
     if bare == "cxa_guard_acquire" {
-        return Role::Lock(LockKind::LowLevel);
+        return Role::Lock(LockKind::StaticInit);
     }
-    if glibc { posix(bare) } else { Role::Plain }
+    if glibc { posix(bare) } else { runtime(bare) }
 }
 
 /// Functions of glibc, without leading underscores and `.part` suffixes. Versions 2.28 to 2.42.
@@ -45,10 +45,12 @@ fn posix(name: &str) -> Role {
         ("lll_lock_elision", Role::Lock(LockKind::PthreadMutex)),
         ("mtx_lock", Role::Lock(LockKind::PthreadMutex)),
         ("mtx_timedlock", Role::Lock(LockKind::PthreadMutex)),
-        ("pthread_rwlock_rdlock", Role::Lock(LockKind::PthreadRwLock)),
+        ("pthread_rwlock_rdlock", Role::Read(LockKind::PthreadRwLock)),
+        ("pthread_rwlock_timedrdlock", Role::Read(LockKind::PthreadRwLock)),
+        ("pthread_rwlock_clockrdlock", Role::Read(LockKind::PthreadRwLock)),
         ("pthread_rwlock_wrlock", Role::Lock(LockKind::PthreadRwLock)),
-        ("pthread_rwlock_timed", Role::Lock(LockKind::PthreadRwLock)),
-        ("pthread_rwlock_clock", Role::Lock(LockKind::PthreadRwLock)),
+        ("pthread_rwlock_timedwrlock", Role::Lock(LockKind::PthreadRwLock)),
+        ("pthread_rwlock_clockwrlock", Role::Lock(LockKind::PthreadRwLock)),
         ("sem_wait", Role::Lock(LockKind::Semaphore)),
         ("sem_timedwait", Role::Lock(LockKind::Semaphore)),
         ("sem_clockwait", Role::Lock(LockKind::Semaphore)),
@@ -65,17 +67,69 @@ fn posix(name: &str) -> Role {
         ("pthread_clockjoin", Role::Idle),
         ("thrd_join", Role::Idle),
         ("pthread_barrier_wait", Role::Idle),
-        ("pthread_once", Role::Lock(LockKind::LowLevel)),
-        ("call_once", Role::Lock(LockKind::LowLevel)),
+        ("pthread_once", Role::Lock(LockKind::PthreadOnce)),
+        ("call_once", Role::Lock(LockKind::PthreadOnce)),
     ];
-    TABLE.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or(Role::Plain, |(_, role)| *role)
+    of_table(TABLE, name)
+}
+
+fn of_table(table: &[(&str, Role)], name: &str) -> Role {
+    table.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or(Role::Plain, |(_, role)| *role)
+}
+
+/// Functions of run times that wait by means of the C library: CPython 3.8 to 3.14, HotSpot 11 to
+/// 24, V8. Without leading underscores, C++ as mangled.
+fn runtime(name: &str) -> Role {
+    const TABLE: &[(&str, Role)] = &[
+        // Python/ceval_gil.c
+        ("take_gil", Role::Lock(LockKind::PythonGil)),
+        ("drop_gil", Role::Idle),
+        // Python/thread_pthread.h
+        ("PyThread_acquire_lock", Role::Lock(LockKind::PythonLock)),
+        // Python/lock.c, Python/parking_lot.c
+        ("PySemaphore_", Role::Through),
+        ("PyParkingLot_Park", Role::Through),
+        ("PyMutex_Lock", Role::Lock(LockKind::PythonParked)),
+        ("PyRecursiveMutex_Lock", Role::Lock(LockKind::PythonParked)),
+        ("PyRawMutex_Lock", Role::Lock(LockKind::PythonParked)),
+        ("PyRWMutex_", Role::Lock(LockKind::PythonParked)),
+        ("PyOnceFlag_CallOnce", Role::Lock(LockKind::PythonParked)),
+        ("PyEvent_Wait", Role::Idle),
+        // Modules/_multiprocessing/semaphore.c
+        ("multiprocessing_SemLock_", Role::Lock(LockKind::Multiprocessing)),
+        // src/hotspot/os/posix/os_posix.cpp, src/hotspot/share/runtime/objectMonitor.cpp
+        ("ZN13PlatformEvent4park", Role::Through),
+        ("ZN2os13PlatformEvent4park", Role::Through),
+        ("ZN9ParkEvent", Role::Through),
+        ("ZN6Parker4park", Role::Lock(LockKind::JavaPark)),
+        ("ZN13ObjectMonitor4wait", Role::Idle),
+        ("ZN13ObjectMonitor", Role::Lock(LockKind::JavaMonitor)),
+        // src/base/platform/condition-variable.cc, src/execution/futex-emulation.cc
+        ("ZN2v84base17ConditionVariable4Wait", Role::Through),
+        ("ZN2v88internal14FutexEmulation", Role::Lock(LockKind::JavaScriptAtomics)),
+    ];
+    of_table(TABLE, name)
+}
+
+/// The file is, or contains, a run time in which a condition variable or a semaphore of the C
+/// library may stand for a lock of its own.
+pub fn has_runtime(file: &str) -> bool {
+    file == "libjvm.so" || file.starts_with("node") || is_python(file)
+}
+
+/// The file is an interpreter of Python.
+pub fn is_python(file: &str) -> bool {
+    file.starts_with("python") || file.starts_with("libpython")
 }
 
 /// Functions of Rust's standard library since 1.62, when its locks became futexes.
 fn rust(path: &str) -> Role {
     let path = path.trim_start_matches('<');
-    if path.starts_with("parking_lot_core::") || path.starts_with("crossbeam_utils::sync::parker") {
-        return Role::Idle; // the address parked on is not the lock
+    if path.starts_with("parking_lot") {
+        return parking_lot(path);
+    }
+    if path.starts_with("crossbeam_utils::sync::parker") {
+        return Role::Idle;
     }
     if !path.starts_with("std::") {
         return Role::Plain;
@@ -84,13 +138,29 @@ fn rust(path: &str) -> Role {
     let has = |part: &str| path.contains(part);
     match method {
         "lock_contended" if has("mutex") => Role::Lock(LockKind::RustMutex),
-        "read_contended" | "write_contended" if has("rwlock") => Role::Lock(LockKind::RustRwLock),
+        "read_contended" if has("rwlock") => Role::Read(LockKind::RustRwLock),
+        "write_contended" if has("rwlock") => Role::Lock(LockKind::RustRwLock),
         "call" | "wait" if has("once::futex::Once") => Role::Lock(LockKind::RustOnce),
         "wait" | "wait_timeout" | "wait_optional_timeout" if has("condvar") => Role::Idle,
         "park" | "park_timeout" if has("thread") => Role::Idle,
         "futex_wait" => Role::Shared,
         // The condition variable is part of its code; its mutex is not.
         "wait" if has("sync::barrier::Barrier") => Role::Idle,
+        _ => Role::Plain,
+    }
+}
+
+/// Functions of parking_lot: a thread sleeps on a word of its own, whatever it waits for.
+fn parking_lot(path: &str) -> Role {
+    let has = |part: &str| path.contains(part);
+    let method = path.rsplit("::").next().unwrap_or_default();
+    match method {
+        _ if has("condvar::") => Role::Idle,
+        _ if path.starts_with("parking_lot_core::") => Role::Shared,
+        "lock_shared_slow" => Role::Read(LockKind::ParkingLotRwLock),
+        _ if has("raw_rwlock::") => Role::Lock(LockKind::ParkingLotRwLock),
+        _ if has("raw_mutex::") => Role::Lock(LockKind::ParkingLotMutex),
+        _ if has("once::") => Role::Lock(LockKind::ParkingLotOnce),
         _ => Role::Plain,
     }
 }
@@ -168,7 +238,8 @@ mod tests {
     #[test]
     fn symbols_and_their_roles() {
         use LockKind::{
-            LowLevel, PthreadMutex, PthreadRwLock, RustMutex, RustOnce, RustRwLock, Semaphore,
+            JavaMonitor, JavaPark, LowLevel, ParkingLotMutex, PthreadMutex, PthreadOnce,
+            PthreadRwLock, PythonGil, PythonLock, RustMutex, RustOnce, RustRwLock, Semaphore,
         };
         #[rustfmt::skip]
         let table = [
@@ -185,17 +256,18 @@ mod tests {
             ("syscall", Role::Shared),
             ("__new_sem_wait_slow64.constprop.0", Role::Lock(Semaphore)),
             ("sem_wait@@GLIBC_2.34", Role::Lock(Semaphore)),
-            ("__pthread_rwlock_rdlock_full64", Role::Lock(PthreadRwLock)),
+            ("__pthread_rwlock_rdlock_full64", Role::Read(PthreadRwLock)),
+            ("pthread_rwlock_clockwrlock@@GLIBC_2.34", Role::Lock(PthreadRwLock)),
             ("pthread_rwlock_unlock", Role::Plain),
             ("pthread_cond_timedwait@@GLIBC_2.3.2", Role::CondWait),
             ("pthread_cond_signal", Role::Plain),
             ("__pthread_clockjoin_ex", Role::Idle),
-            ("__pthread_once_slow.isra.0", Role::Lock(LowLevel)),
+            ("__pthread_once_slow.isra.0", Role::Lock(PthreadOnce)),
             ("main", Role::Plain),
             ("_ZN3std3sys4sync5mutex5futex5Mutex14lock_contended17h0123456789abcdefE", Role::Lock(RustMutex)),
             ("_ZN3std3sys4unix5locks11futex_mutex5Mutex14lock_contended17h0123456789abcdefE", Role::Lock(RustMutex)),
             ("_RNvMNtNtNtNtCs1_3std3sys4sync5mutex5futexNtB2_5Mutex14lock_contended", Role::Lock(RustMutex)),
-            ("_ZN3std3sys4sync6rwlock5futex6RwLock14read_contended17h0123456789abcdefE", Role::Lock(RustRwLock)),
+            ("_ZN3std3sys4sync6rwlock5futex6RwLock14read_contended17h0123456789abcdefE", Role::Read(RustRwLock)),
             ("_ZN3std3sys4sync4once5futex4Once4call17h0123456789abcdefE", Role::Lock(RustOnce)),
             ("_ZN3std3sys4sync7condvar5futex7Condvar21wait_optional_timeout17h0123456789abcdefE", Role::Idle),
             ("_ZN3std3sys4sync14thread_parking5futex6Parker4park17h0123456789abcdefE", Role::Idle),
@@ -207,6 +279,23 @@ mod tests {
             assert_eq!(role(symbol, true), expected, "{symbol}");
         }
         assert_eq!(role("pthread_mutex_lock", false), Role::Plain, "another C library");
+        #[rustfmt::skip]
+        let table = [
+            ("take_gil.constprop.0", Role::Lock(PythonGil)),
+            ("PyThread_acquire_lock_timed", Role::Lock(PythonLock)),
+            ("PyThread_release_lock", Role::Plain),
+            ("_PySemaphore_Wait", Role::Through),
+            ("_ZN13PlatformEvent4parkEv", Role::Through),
+            ("_ZN13ObjectMonitor6EnterIEP10JavaThread", Role::Lock(JavaMonitor)),
+            ("_ZN13ObjectMonitor4waitElbP10JavaThread", Role::Idle),
+            ("_ZN6Parker4parkEbl", Role::Lock(JavaPark)),
+            ("_ZN11parking_lot9raw_mutex8RawMutex9lock_slow17h0123456789abcdefE", Role::Lock(ParkingLotMutex)),
+            ("_ZN11parking_lot7condvar7Condvar19wait_until_internal17h0123456789abcdefE", Role::Idle),
+            ("_ZN16parking_lot_core11parking_lot4park17h0123456789abcdefE", Role::Shared),
+        ];
+        for (symbol, expected) in table {
+            assert_eq!(role(symbol, false), expected, "{symbol}");
+        }
         assert_eq!(role("syscall", false), Role::Shared);
     }
 

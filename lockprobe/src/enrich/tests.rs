@@ -38,6 +38,7 @@ fn asleep(wait: impl FnOnce() + Send + 'static) -> (ThreadId, Sleep) {
 
 fn seen(id: ThreadId, at: Sleep) -> LockSeen {
     LockSeen {
+        value: 2,
         time: 0,
         thread: Thread { id, ..Thread::default() },
         address: at.first,
@@ -85,7 +86,7 @@ fn locks_of_rust_are_told_apart() {
     let _held = (MUTEX.lock().unwrap(), RWLOCK.write().unwrap());
     std::thread::spawn(|| ONCE.call_once(|| std::thread::sleep(Duration::from_secs(3600))));
     assert_eq!(class(|| drop(MUTEX.lock())), SiteClass::Lock(LockKind::RustMutex));
-    assert_eq!(class(|| drop(RWLOCK.read())), SiteClass::Lock(LockKind::RustRwLock));
+    assert_eq!(class(|| drop(RWLOCK.read())), SiteClass::Shared(LockKind::RustRwLock));
     assert_eq!(class(|| drop(RWLOCK.write())), SiteClass::Lock(LockKind::RustRwLock));
     assert_eq!(class(|| ONCE.call_once(|| ())), SiteClass::Lock(LockKind::RustOnce));
     assert_eq!(class(std::thread::park), SiteClass::Idle);
@@ -132,7 +133,7 @@ fn locks_of_posix_are_told_apart() {
     assert_eq!(class(waits::mutex), lock(LockKind::PthreadMutex));
     assert_eq!(class(waits::timed_mutex), lock(LockKind::PthreadMutex));
     assert_eq!(class(waits::semaphore), lock(LockKind::Semaphore));
-    assert_eq!(class(waits::read), lock(LockKind::PthreadRwLock));
+    assert_eq!(class(waits::read), SiteClass::Shared(LockKind::PthreadRwLock));
     assert_eq!(class(waits::write), lock(LockKind::PthreadRwLock));
     assert_eq!(class(waits::condition), SiteClass::Idle);
     assert_eq!(class(waits::timed_condition), SiteClass::Idle);

@@ -105,7 +105,7 @@ pub fn siblings(id: ThreadId, most: usize) -> Vec<ThreadId> {
 
 /// Thread ids of PID namespaces, translated.
 pub struct Translator {
-    known: Cache<(u32, u32), u32>,
+    known: Cache<(u32, u32), ThreadId>,
 }
 
 impl Translator {
@@ -119,21 +119,24 @@ impl Translator {
         self.known.retain(|(of, _)| *of != pid);
     }
 
-    /// The thread of a process that calls itself by this id; `tid` 0 when there is none.
+    /// The thread that a process knows by this id, its own or, where both see the same ids as the
+    /// host, another's; `tid` 0 when there is none.
     pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact {
-        let tid = self.translate(pid, ns_tid).unwrap_or(0);
-        let name = if tid == 0 { None } else { name(ThreadId { pid, tid }) };
-        ThreadFact { pid, ns_tid, tid, name: name.unwrap_or_default() }
+        let found = self.translate(pid, ns_tid).or_else(|| elsewhere(pid, ns_tid));
+        let id = found.unwrap_or(ThreadId { pid, tid: 0 });
+        let name = if id.tid == 0 { None } else { name(id) };
+        ThreadFact { pid, ns_tid, home: id.pid, tid: id.tid, name: name.unwrap_or_default() }
     }
 
-    fn translate(&mut self, pid: u32, ns_tid: u32) -> Option<u32> {
+    fn translate(&mut self, pid: u32, ns_tid: u32) -> Option<ThreadId> {
         if ns_tid == 0 {
             return None;
         }
         // The same id outside and inside is the rule; ids are used again, so what is remembered is
         // looked at again.
-        let remembered = self.known.get(&(pid, ns_tid)).copied().unwrap_or(ns_tid);
-        if own_id(pid, remembered) == Some(ns_tid) {
+        let same = ThreadId { pid, tid: ns_tid };
+        let remembered = self.known.get(&(pid, ns_tid)).copied().unwrap_or(same);
+        if own_id(pid, remembered.tid) == Some(ns_tid) {
             return Some(remembered);
         }
         if own_id(pid, pid).is_some_and(|own| own == pid) {
@@ -145,12 +148,31 @@ impl Translator {
                 continue;
             };
             if own_id(pid, tid) == Some(ns_tid) {
-                self.known.insert((pid, ns_tid), tid);
-                return Some(tid);
+                let id = ThreadId { pid, tid };
+                self.known.insert((pid, ns_tid), id);
+                return Some(id);
             }
         }
         None
     }
+}
+
+/// A thread of another process in the host's PID namespace, as this process is.
+fn elsewhere(pid: u32, tid: u32) -> Option<ThreadId> {
+    let outside = |pid: u32, tid: u32| {
+        let status = read_bounded(format!("/proc/{pid}/task/{tid}/status"), 8192)?;
+        let status = String::from_utf8_lossy(&status).into_owned();
+        let line = status.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
+        (line.split_ascii_whitespace().count() == 1).then_some(())
+    };
+    outside(pid, pid)?;
+    // /proc/TID is there for every thread, though only processes are listed.
+    let status = read_bounded(format!("/proc/{tid}/status"), 8192)?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|l| l.strip_prefix("Tgid:"))?;
+    let home = line.trim().parse().ok()?;
+    outside(home, tid)?;
+    Some(ThreadId { pid: home, tid })
 }
 
 /// The id a thread has in its own PID namespace.
@@ -194,6 +216,11 @@ mod tests {
         let fact = translator.thread(pid, own_id(pid, pid).unwrap());
         assert_eq!((fact.pid, fact.tid), (pid, pid));
         assert!(!fact.name.is_empty());
+        let parent = std::os::unix::process::parent_id();
+        if own_id(pid, pid) == Some(pid) && own_id(parent, parent) == Some(parent) {
+            let other = translator.thread(pid, parent);
+            assert_eq!((other.home, other.tid), (parent, parent));
+        }
         assert_eq!(translator.thread(pid, 1 << 30).tid, 0);
         assert_eq!(translator.thread(pid, 0).tid, 0);
     }

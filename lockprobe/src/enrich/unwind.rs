@@ -53,7 +53,8 @@ pub struct Stack<'a> {
 }
 
 impl Stack<'_> {
-    fn word(&self, address: u64) -> Option<u64> {
+    /// The eight bytes at an address.
+    pub fn word(&self, address: u64) -> Option<u64> {
         let at = usize::try_from(address.checked_sub(self.start)?).ok()?;
         let bytes = self.bytes.get(at..at.checked_add(8)?)?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))

@@ -1,6 +1,6 @@
 //! What a backend says happened to a lock.
 
-use super::{Holder, LockDescription, Precision, Thread};
+use super::{Holder, LockDescription, Mode, Precision, Thread};
 use std::sync::Arc;
 
 /// One step in the life of an attempt or a hold.
@@ -23,6 +23,8 @@ pub enum What {
     Contended {
         /// Who has the lock, if that is known.
         holder: Option<Holder>,
+        /// How the thread would have it.
+        mode: Mode,
         /// The time is an estimate.
         estimated: bool,
     },

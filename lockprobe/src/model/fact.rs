@@ -3,7 +3,7 @@
 //! Facts travel in recordings beside the records, so that a replay needs neither the machine nor
 //! the processes.
 
-use super::{Activity, LockKind, StackFact};
+use super::{Activity, LockKind, Mode, StackFact};
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub struct ProcessFact {
 pub enum SiteClass {
     /// Waits here are lock waits.
     Lock(LockKind),
+    /// Likewise, by threads that would share the lock.
+    Shared(LockKind),
     /// Waits here are no lock waits: condition variable, join, parked or pooled thread.
     Idle,
     /// The frame of the call serves many; the caller decides. Its return address lies this many
@@ -53,6 +55,17 @@ pub enum SiteClass {
     ByCaller(u32),
     /// Nothing tells.
     Unknown,
+}
+
+impl SiteClass {
+    /// What is waited for here, and how it would be taken.
+    pub fn lock(self) -> Option<(LockKind, Mode)> {
+        match self {
+            Self::Lock(kind) => Some((kind, kind.mode())),
+            Self::Shared(kind) => Some((kind, Mode::Shared)),
+            Self::Idle | Self::ByCaller(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// A call site in a process.
@@ -106,6 +119,9 @@ pub struct LockFact {
     pub address: u64,
     /// What its first call site says it is; `None` where that says nothing.
     pub kind: Option<LockKind>,
+    /// How far the address lies behind the beginning of the lock; the symbol is the
+    /// lock's, the place in shared memory the address's.
+    pub inner: u64,
     /// Static object it lies in: symbol, and `+0x..` behind it for an inner offset.
     pub symbol: Option<String>,
     /// Device, inode and offset, where the memory is shared between processes.
@@ -121,6 +137,8 @@ pub struct ThreadFact {
     pub pid: u32,
     /// Thread id in the process's namespace.
     pub ns_tid: u32,
+    /// Process it belongs to: another where processes share a lock.
+    pub home: u32,
     /// Thread id on this host; 0 when there is no such thread.
     pub tid: u32,
     /// Its name.

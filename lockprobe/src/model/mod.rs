@@ -24,7 +24,7 @@ pub use event::{LockEvent, What};
 pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
 pub use finding::{Edge, Finding, FindingKind};
 pub use histogram::Histogram;
-pub use lock::{LockDescription, LockId, LockKind, Mode};
+pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };

@@ -10,15 +10,17 @@ macro_rules! names {
 }
 
 names! {
-    /// Kind of locking system: `pthread`, `rust_std`, `futex`.
+    /// Kind of locking system: `pthread`, `musl`, `cxx`, `rust_std`, `parking_lot`, `cpython`, `multiprocessing`, `go`, `java`, `v8`, `futex`.
     LOCK_SYSTEM_NAME = "lock.system.name";
-    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `unknown`.
+    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `static_init`, `gil`, `parked_mutex`, `runtime_lock`, `monitor`, `park`, `atomics_wait`, `unknown`.
     LOCK_TYPE = "lock.type";
     /// Name of the lock: a symbol, else the first contended call site, else its address.
     LOCK_NAME = "lock.name";
     /// Identity of the lock on this host.
     LOCK_ID = "lock.id";
-    /// `exclusive` or `unknown`.
+    /// `process` when the identity stands for some lock of the kind in the process: where its threads sleep says no more.
+    LOCK_SCOPE = "lock.scope";
+    /// `exclusive`, `shared` or `unknown`.
     LOCK_MODE = "lock.mode";
     /// `acquired`, `abandoned`, or `waiting` when observation ended first.
     LOCK_OUTCOME = "lock.outcome";

@@ -54,8 +54,10 @@ pub enum WakeReason {
     Release,
     /// A signal.
     Signal,
-    /// An exiting thread.
+    /// The process ending.
     Exit,
+    /// Another thread ending: it leaves a robust lock.
+    ThreadExit,
     /// A timer, an interrupt, something else.
     Other,
 }
@@ -128,6 +130,8 @@ pub struct LockSeen {
     pub private: bool,
     /// The call is a priority-inheritance operation.
     pub priority_inheritance: bool,
+    /// Value the call expected.
+    pub value: u32,
     /// User instruction, stack and frame pointer.
     pub ip: u64,
     /// Stack pointer.

@@ -26,12 +26,13 @@ pub fn to_json(fact: &Fact) -> Value {
         }
         Fact::Lock(l) => json!({
             "fact": "lock", "pid": l.pid, "address": l.address, "symbol": l.symbol,
-            "kind": l.kind.map(kind_name),
+            "kind": l.kind.map(kind_name), "inner": l.inner,
             "shared": l.shared.map(|(device, inode, offset)| json!([device, inode, offset])),
             "call_site": l.call_site.as_ref().map(call_site_to_json),
         }),
         Fact::Thread(t) => json!({
-            "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "tid": t.tid, "name": t.name,
+            "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "home": t.home, "tid": t.tid,
+            "name": t.name,
         }),
         Fact::Activity(a) => json!({
             "fact": "activity", "pid": a.id.pid, "tid": a.id.tid, "time": a.time,
@@ -90,6 +91,7 @@ fn look_from_json(value: &Value) -> Option<Look> {
 fn class_to_json(class: SiteClass) -> (&'static str, Value) {
     match class {
         SiteClass::Lock(kind) => ("lock", json!(kind_name(kind))),
+        SiteClass::Shared(kind) => ("shared", json!(kind_name(kind))),
         SiteClass::Idle => ("idle", Value::Null),
         SiteClass::ByCaller(offset) => ("by_caller", json!(offset)),
         SiteClass::Unknown => ("unknown", Value::Null),
@@ -101,7 +103,7 @@ fn kind_name(kind: LockKind) -> String {
 }
 
 fn kind_named(name: &str) -> Option<LockKind> {
-    LockKind::ALL.into_iter().find(|&kind| kind_name(kind) == name)
+    LockKind::ALL.iter().copied().find(|&kind| kind_name(kind) == name)
 }
 
 fn call_site_to_json(site: &CallSite) -> Value {
@@ -134,6 +136,7 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             pid: number(&value["pid"])?,
             address: value["address"].as_u64()?,
             kind: value["kind"].as_str().and_then(kind_named),
+            inner: value["inner"].as_u64().unwrap_or(0),
             symbol: text(&value["symbol"]),
             shared: shared_from_json(&value["shared"]),
             call_site: call_site_from_json(&value["call_site"]),
@@ -141,6 +144,7 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
         "thread" => Fact::Thread(ThreadFact {
             pid: number(&value["pid"])?,
             ns_tid: number(&value["ns_tid"])?,
+            home: number(&value["home"]).or_else(|| number(&value["pid"]))?,
             tid: number(&value["tid"])?,
             name: text(&value["name"])?,
         }),
@@ -183,6 +187,7 @@ fn class_from_json(value: &Value) -> Option<SiteClass> {
             let name = value["detail"].as_str()?;
             SiteClass::Lock(kind_named(name)?)
         }
+        "shared" => SiteClass::Shared(kind_named(value["detail"].as_str()?)?),
         "idle" => SiteClass::Idle,
         "by_caller" => SiteClass::ByCaller(number(&value["detail"])?),
         "unknown" => SiteClass::Unknown,
@@ -225,6 +230,7 @@ mod tests {
                 pid: 7,
                 address: 0xffff_ffff_0000_1000,
                 kind: Some(LockKind::PthreadMutex),
+                inner: 8,
                 symbol: Some("queue_lock+0x8".into()),
                 shared: Some((8, 1234, 64)),
                 call_site: Some(CallSite {
@@ -234,7 +240,7 @@ mod tests {
                     offset: 0x1149,
                 }),
             }),
-            Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, tid: 70, name: "io".into() }),
+            Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, home: 8, tid: 70, name: "io".into() }),
         ];
         let frame = StackFrame {
             function: "process_batch".into(),
@@ -248,11 +254,12 @@ mod tests {
             let thread = ThreadId { pid: 7, tid: 8 };
             facts.push(Fact::Stack(StackFact { waiter: thread, start: u64::MAX, thread, look }));
         }
-        let classes = LockKind::ALL.map(SiteClass::Lock).into_iter().chain([
-            SiteClass::Idle,
-            SiteClass::ByCaller(40),
-            SiteClass::Unknown,
-        ]);
+        let kinds = LockKind::ALL.iter().copied();
+        let classes = kinds
+            .clone()
+            .map(SiteClass::Lock)
+            .chain(kinds.map(SiteClass::Shared))
+            .chain([SiteClass::Idle, SiteClass::ByCaller(40), SiteClass::Unknown]);
         facts.extend(classes.map(|class| {
             Fact::Site(SiteFact { pid: 7, level: 1, ip: 5, class, function: Some("f".into()) })
         }));

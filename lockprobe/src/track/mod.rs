@@ -20,8 +20,7 @@ use std::sync::Arc;
 use identity::{Role, span_id};
 
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Mode, Outcome, Precision, SpanId, ThreadId,
-    What,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, SpanId, ThreadId, What,
 };
 
 /// What tracking an event brings to light.
@@ -53,8 +52,18 @@ impl Tracker {
     pub fn apply(&mut self, event: LockEvent, out: &mut Vec<Span>) {
         let id = event.thread.id;
         match event.what {
-            What::Contended { holder, estimated } => {
-                self.table.begin(&event.lock, event.thread, event.time, holder, estimated);
+            What::Contended { holder, mode, estimated } => {
+                let (lock, thread, since) = (event.lock, event.thread, event.time);
+                self.table.begin(Ongoing {
+                    lock,
+                    thread,
+                    since,
+                    current_holder: holder.clone(),
+                    holder,
+                    mode,
+                    estimated,
+                    confirmed: since,
+                });
             }
             What::StillWaiting { holder } => self.table.confirm(id, event.time, holder),
             What::Acquired { from, wake_delay, sleeps } => {
@@ -100,11 +109,11 @@ impl Tracker {
     }
 
     fn acquire(&mut self, id: ThreadId, end: &End, sleeps: u32) -> Option<AcquireSpan> {
-        let Ongoing { lock, thread, since, holder, estimated, .. } = self.table.end(id)?;
+        let Ongoing { lock, thread, since, holder, mode, estimated, .. } = self.table.end(id)?;
         let queue_depth = self.table.leave_queue(&lock.id, id, holder.as_ref(), (since, end.time));
         Some(AcquireSpan {
             id: span_id(&lock.id, id, since, Role::Acquire),
-            mode: Mode::Exclusive,
+            mode,
             lock,
             thread,
             start: since,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::queue::Queue;
-use crate::model::{Holder, LockDescription, LockId, SpanId, Thread, ThreadId};
+use crate::model::{Holder, LockDescription, LockId, Mode, SpanId, Thread, ThreadId};
 
 /// Most locks remembered; beyond it those nobody waits for are forgotten.
 const AT_MOST: usize = 65_536;
@@ -22,6 +22,8 @@ pub struct Ongoing {
     pub holder: Option<Holder>,
     /// Who has it, as last looked at.
     pub current_holder: Option<Holder>,
+    /// How the thread would have the lock.
+    pub mode: Mode,
     /// The start is an estimate.
     pub estimated: bool,
     /// When it was last seen to go on.
@@ -67,34 +69,20 @@ impl LockTable {
         self.waiting.len()
     }
 
-    pub(super) fn begin(
-        &mut self,
-        lock: &Arc<LockDescription>,
-        thread: Thread,
-        since: u64,
-        holder: Option<Holder>,
-        estimated: bool,
-    ) {
-        if let Some(ongoing) = self.waiting.get_mut(&thread.id)
-            && ongoing.lock.id == lock.id
-            && ongoing.since == since
+    pub(super) fn begin(&mut self, wait: Ongoing) {
+        if let Some(ongoing) = self.waiting.get_mut(&wait.thread.id)
+            && ongoing.lock.id == wait.lock.id
+            && ongoing.since == wait.since
         {
             // The same wait, told again.
-            ongoing.holder = ongoing.holder.take().or(holder);
+            if ongoing.holder.as_ref().is_none_or(|h| h.id.tid == 0) {
+                ongoing.holder = wait.holder.or(ongoing.holder.take());
+            }
             return;
         }
-        self.end(thread.id);
-        self.lock(lock.id).waiting.insert(thread.id);
-        let ongoing = Ongoing {
-            lock: lock.clone(),
-            thread,
-            since,
-            current_holder: holder.clone(),
-            holder,
-            estimated,
-            confirmed: since,
-        };
-        self.waiting.insert(thread.id, ongoing);
+        self.end(wait.thread.id);
+        self.lock(wait.lock.id).waiting.insert(wait.thread.id);
+        self.waiting.insert(wait.thread.id, wait);
     }
 
     pub(super) fn confirm(&mut self, id: ThreadId, time: u64, holder: Option<Holder>) {
@@ -135,6 +123,9 @@ impl LockTable {
         holder: Option<&Holder>,
         (start, end): (u64, u64),
     ) -> u32 {
+        if matches!(id, LockId::Process { .. }) {
+            return 1; // whatever else waits may wait for another lock
+        }
         let others = self.waiting_for(id).filter(|w| w.since <= start && w.thread.id != thread);
         let now = others.count() as u32;
         let lock = self.lock(*id);

@@ -1,7 +1,7 @@
 //! Stories: what happens to a lock, and the spans it makes.
 
 use super::*;
-use crate::model::{HolderSource, LockDescription, LockId, LockKind, Thread};
+use crate::model::{HolderSource, LockDescription, LockId, LockKind, Mode, Thread};
 
 fn lock(address: u64) -> Arc<LockDescription> {
     Arc::new(LockDescription {
@@ -25,7 +25,12 @@ fn holder(tid: u32) -> Holder {
 type Step = (u64, u64, u32, What);
 
 fn wants(time: u64, who: u32, address: u64, has: u32) -> Step {
-    (time, address, who, What::Contended { holder: Some(holder(has)), estimated: false })
+    (
+        time,
+        address,
+        who,
+        What::Contended { holder: Some(holder(has)), mode: Mode::Exclusive, estimated: false },
+    )
 }
 
 fn gets(time: u64, who: u32, address: u64, from: u32) -> Step {
@@ -164,7 +169,7 @@ fn a_chain_is_no_circle_and_a_guess_makes_none() {
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), wants(12, 2, 8, 3)]);
     assert!(wait_for::cycles(tracker.table()).is_empty());
     let guessed = Holder { source: HolderSource::Waker, ..holder(1) };
-    let what = What::Contended { holder: Some(guessed), estimated: false };
+    let what = What::Contended { holder: Some(guessed), mode: Mode::Exclusive, estimated: false };
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), (12, 8, 2, what)]);
     assert!(wait_for::cycles(tracker.table()).is_empty());
 }

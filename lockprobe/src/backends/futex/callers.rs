@@ -21,17 +21,12 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Notes a first contention; the return address lies this far above the stack pointer.
-    /// Returns it.
-    pub fn note(&mut self, seen: &LockSeen, offset: u32) -> Option<u64> {
-        let start = offset as usize;
-        let word = seen.stack.get(start..start.checked_add(8)?)?;
-        let caller = u64::from_le_bytes(word.try_into().ok()?);
+    /// Notes a first contention whose caller is this.
+    pub fn note(&mut self, seen: &LockSeen, caller: u64) {
         if self.frames.len() >= AT_MOST {
             self.frames.clear();
         }
         self.frames.insert(seen.thread.id, Frame { ip: seen.ip, sp: seen.sp, caller });
-        Some(caller)
     }
 
     /// The caller of a wait at the same place as that thread's first contention.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    LockDescription, LockFact, LockId, LockKind, LockSeen, SiteClass, SiteFact, WaitSeen,
-    WakeReason,
+    LockDescription, LockFact, LockId, LockKind, LockSeen, Mode, SiteClass, SiteFact, WaitSeen,
+    WakeReason, Wakes,
 };
 
 /// Most addresses and call sites remembered; beyond it all are forgotten and learnt anew.
@@ -15,16 +15,38 @@ const ENOUGH_WAITS: u32 = 3;
 /// What a mutex word holds while someone waits, in glibc, musl and Rust alike.
 const CONTENDED: u32 = 2;
 
+/// Most call sites in a row that each leave it to their caller.
+const MOST_HOPS: usize = 4;
+
 /// What is known of one address.
 #[derive(Default)]
 struct Known {
     fact: Option<LockFact>,
     /// Caller of the first contention, where the kernel half did not know it.
     caller: Option<u64>,
-    described: Option<(LockKind, bool, Arc<LockDescription>)>,
+    described: Option<Described>,
     /// How often it was waited on with the value 2 and let go by a thread, and otherwise.
     like_lock: u32,
     unlike_lock: u32,
+}
+
+/// A description, and what it was made from.
+struct Described {
+    taking: Taking,
+    lock: Arc<LockDescription>,
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taking {
+    /// The kind of lock.
+    pub kind: LockKind,
+    /// How the thread would have it.
+    pub mode: Mode,
+    /// How far the address slept on lies behind the lock's beginning.
+    pub inner: u64,
+    /// The call site says so.
+    confirmed: bool,
 }
 
 /// All addresses and call sites.
@@ -47,7 +69,12 @@ impl Locks {
     /// Notes what a lock is called.
     pub fn learn_lock(&mut self, fact: &LockFact) {
         let known = self.address(fact.pid, fact.address);
-        known.fact = Some(fact.clone());
+        let mut fact = fact.clone();
+        if let Some(first) = known.fact.take().filter(|first| first.kind == fact.kind) {
+            // It keeps its name, wherever else it is waited for.
+            fact.call_site = first.call_site.or(fact.call_site);
+        }
+        known.fact = Some(fact);
         known.described = None;
     }
 
@@ -63,6 +90,7 @@ impl Locks {
     pub fn see(&mut self, wait: &WaitSeen) {
         let class = self.class(wait);
         let image = self.image(wait.thread.id.pid);
+        let taken = self.taken(wait);
         let known = self.address(wait.thread.id.pid, wait.address);
         let released = matches!(wait.reason, WakeReason::Release);
         if wait.value == CONTENDED && (released || wait.ran == 0) {
@@ -70,27 +98,22 @@ impl Locks {
         } else {
             known.unlike_lock = known.unlike_lock.saturating_add(1);
         }
-        let (kind, confirmed) = match class {
-            SiteClass::Lock(kind) => (kind, true),
-            SiteClass::Idle => return,
-            _ if wait.priority_inheritance => (LockKind::PriorityInheritance, true),
-            _ if known.like_lock >= ENOUGH_WAITS && known.unlike_lock == 0 => {
-                (LockKind::Unknown, false)
+        let guessed = known.like_lock >= ENOUGH_WAITS && known.unlike_lock == 0;
+        let (kind, mode) = (LockKind::Unknown, Mode::Exclusive);
+        let taking = match taken {
+            Some(taking) => taking,
+            None if class != SiteClass::Idle && guessed => {
+                Taking { kind, mode, inner: 0, confirmed: false }
             }
-            _ => return,
+            None => return,
         };
-        if known.described.as_ref().is_some_and(|(k, c, _)| (*k, *c) == (kind, confirmed)) {
+        if known.described.as_ref().is_some_and(|d| d.taking == taking) {
             return;
         }
-        let id = identity(wait, image, known.fact.as_ref());
-        let lock = Arc::new(LockDescription {
-            id,
-            kind,
-            name: name(wait.address, id, known.fact.as_ref()),
-            confirmed,
-            call_site: known.fact.as_ref().and_then(|f| f.call_site.clone()),
-        });
-        known.described = Some((kind, confirmed, lock));
+        let fact = known.fact.as_ref();
+        let shared = if wait.private { None } else { fact.and_then(|f| f.shared) };
+        let lock = describe((wait.thread.id.pid, image), wait.address, &taking, fact, shared);
+        known.described = Some(Described { taking, lock });
     }
 
     /// Whether the call site of a wait has been looked at.
@@ -132,54 +155,93 @@ impl Locks {
         self.class(wait) == SiteClass::Idle
     }
 
-    /// Where in the frame of this call site its caller is found, if the caller decides.
-    pub fn caller_offset(&self, pid: u32, ip: u64) -> Option<u32> {
-        match self.sites.get(&(pid, 0, ip)) {
-            Some(SiteClass::ByCaller(offset)) => Some(*offset),
-            _ => None,
+    /// The caller that decides what a first contention is for, if it is the caller that decides.
+    pub fn caller(&self, seen: &LockSeen) -> Option<u64> {
+        let pid = seen.thread.id.pid;
+        let mut class = self.sites.get(&(pid, 0, seen.ip));
+        let mut caller = None;
+        for _ in 0..MOST_HOPS {
+            let Some(SiteClass::ByCaller(offset)) = class else { break };
+            let start = *offset as usize;
+            let word = seen.stack.get(start..start.checked_add(8)?)?;
+            let address = u64::from_le_bytes(word.try_into().ok()?);
+            caller = Some(address);
+            class = self.sites.get(&(pid, 1, address));
         }
+        caller
     }
 
-    /// Notes who the caller was at a first contention.
-    pub fn first_caller(&mut self, seen: &LockSeen, caller: u64) {
-        self.address(seen.thread.id.pid, seen.address).caller = Some(caller);
+    /// Notes what a first contention was like.
+    pub fn first(&mut self, seen: &LockSeen, caller: Option<u64>) {
+        let known = self.address(seen.thread.id.pid, seen.address);
+        known.caller = caller.or(known.caller);
     }
 
-    /// The kind of lock a wait is for; `None` when it is for none, or nothing tells.
-    pub fn kind(&self, wait: &WaitSeen) -> Option<LockKind> {
-        match self.class(wait) {
-            SiteClass::Lock(kind) => Some(kind),
-            _ if wait.priority_inheritance => Some(LockKind::PriorityInheritance),
-            _ => self.describe(wait).map(|lock| lock.kind),
+    /// What a wait is for; `None` when it is for no lock, or nothing tells.
+    pub fn taking(&self, wait: &WaitSeen) -> Option<Taking> {
+        self.taken(wait).or_else(|| self.described(wait).map(|d| d.taking))
+    }
+
+    /// What the call site says a wait is for; where its caller is not known, what the address was
+    /// first seen as.
+    fn taken(&self, wait: &WaitSeen) -> Option<Taking> {
+        let (kind, mode, inner) = match self.site(wait) {
+            Some(SiteClass::ByCaller(_)) | None => {
+                let address = (wait.thread.id.pid, wait.address);
+                let fact = self.addresses.get(&address).and_then(|k| k.fact.as_ref());
+                let kind = fact.and_then(|f| f.kind);
+                match (kind, fact) {
+                    _ if wait.priority_inheritance => {
+                        (LockKind::PriorityInheritance, Mode::Exclusive, 0)
+                    }
+                    (Some(kind), Some(fact)) if kind.wakes() == Wakes::Sharer => {
+                        (kind, Mode::Unknown, fact.inner)
+                    }
+                    (Some(kind), Some(fact)) => (kind, kind.mode(), fact.inner),
+                    _ => return None,
+                }
+            }
+            Some(class) => match class.lock() {
+                Some((kind, mode)) => (kind, mode, kind.inner(mode, wait.value, wait.address)),
+                None if wait.priority_inheritance && class != SiteClass::Idle => {
+                    (LockKind::PriorityInheritance, Mode::Exclusive, 0)
+                }
+                None => return None,
+            },
+        };
+        Some(Taking { kind, mode, inner, confirmed: true })
+    }
+
+    fn described(&self, wait: &WaitSeen) -> Option<&Described> {
+        if self.is_idle(wait) {
+            return None;
         }
+        self.addresses.get(&(wait.thread.id.pid, wait.address))?.described.as_ref()
     }
 
     /// The lock of a wait that [`Locks::see`] has seen; `None` when it is none.
     pub fn describe(&self, wait: &WaitSeen) -> Option<Arc<LockDescription>> {
-        if self.is_idle(wait) {
-            return None;
-        }
-        let known = self.addresses.get(&(wait.thread.id.pid, wait.address))?;
-        known.described.as_ref().map(|(_, _, lock)| lock.clone())
+        self.described(wait).map(|d| d.lock.clone())
     }
 
     /// The lock at an address, described even if no wait on it was ever sent.
     pub fn at(&self, pid: u32, address: u64, site: (u64, u64)) -> Option<Arc<LockDescription>> {
         let known = self.addresses.get(&(pid, address));
-        if let Some((_, _, lock)) = known.and_then(|k| k.described.as_ref()) {
-            return Some(lock.clone());
+        if let Some(described) = known.and_then(|k| k.described.as_ref()) {
+            return Some(described.lock.clone());
         }
         let caller = known.and_then(|k| k.caller).unwrap_or(site.1);
-        let Some(SiteClass::Lock(kind)) = self.site_at(pid, site.0, caller) else { return None };
-        let image = self.image(pid);
+        let (kind, mode) = self.site_at(pid, site.0, caller)?.lock()?;
         let fact = known.and_then(|k| k.fact.as_ref());
-        let id = match fact.and_then(|f| f.shared) {
-            Some((device, inode, offset)) => LockId::Shared { device, inode, offset },
-            None => LockId::Private { pid, image, address },
+        let inner = match fact {
+            Some(fact) => fact.inner,
+            // Where in the lock its waiters sleep depends on what they expect there.
+            None if kind == LockKind::PthreadRwLock => return None,
+            None => kind.inner(mode, 0, address),
         };
-        let name = name(address, id, fact);
-        let call_site = fact.and_then(|f| f.call_site.clone());
-        Some(Arc::new(LockDescription { id, kind, name, confirmed: true, call_site }))
+        let taking = Taking { kind, mode, inner, confirmed: true };
+        let shared = fact.and_then(|f| f.shared);
+        Some(describe((pid, self.image(pid)), address, &taking, fact, shared))
     }
 
     /// How many programs a process had run before its present one.
@@ -202,15 +264,32 @@ impl Locks {
     }
 }
 
-fn identity(wait: &WaitSeen, image: u32, fact: Option<&LockFact>) -> LockId {
-    match fact.and_then(|f| f.shared) {
-        Some((device, inode, offset)) if !wait.private => LockId::Shared { device, inode, offset },
-        _ => LockId::Private { pid: wait.thread.id.pid, image, address: wait.address },
-    }
+/// The lock that threads of this program of a process sleep at this address for.
+fn describe(
+    (pid, image): (u32, u32),
+    address: u64,
+    taking: &Taking,
+    fact: Option<&LockFact>,
+    shared: Option<(u64, u64, u64)>,
+) -> Arc<LockDescription> {
+    let Taking { kind, inner, confirmed, .. } = *taking;
+    let address = address.wrapping_sub(inner);
+    let id = match shared {
+        _ if kind.hides_identity() => LockId::Process { pid, image, kind },
+        Some((device, inode, offset)) => {
+            LockId::Shared { device, inode, offset: offset.wrapping_sub(inner) }
+        }
+        None => LockId::Private { pid, image, address },
+    };
+    let call_site = fact.and_then(|f| f.call_site.clone());
+    Arc::new(LockDescription { id, kind, name: name(address, id, fact), confirmed, call_site })
 }
 
 /// A symbol; else where it was first contended; else its address.
 fn name(address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
+    if let LockId::Process { kind, .. } = id {
+        return format!("some {} {}", kind.system(), kind.name()).into();
+    }
     if let Some(symbol) = fact.and_then(|f| f.symbol.as_deref()) {
         return symbol.into();
     }
@@ -219,6 +298,6 @@ fn name(address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
     }
     match id {
         LockId::Private { .. } => format!("{address:#x}").into(),
-        LockId::Shared { .. } => id.to_string().into(),
+        _ => id.to_string().into(),
     }
 }

@@ -18,12 +18,12 @@ use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
 use callers::Callers;
-use locks::Locks;
+use locks::{Locks, Taking};
 use people::People;
 
 use crate::model::{
-    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Observation,
-    Precision, ProcessEvent, ProcessSeen, Thread, WaitSeen, WakeReason, What,
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Mode, Observation,
+    Precision, ProcessEvent, ProcessSeen, Thread, ThreadId, WaitSeen, WakeReason, Wakes, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
@@ -76,12 +76,12 @@ impl Futex {
         if !self.locks.knows(wait) {
             return Some(Want::Site);
         }
-        let kind = self.locks.kind(wait)?;
+        let taking = self.locks.taking(wait)?;
         let pid = wait.thread.id.pid;
         // Who had it when the wait began, and who has it as last seen.
-        let words = [wait.first_owner, wait.words.map(|w| w[2])];
-        let owners = words.into_iter().filter_map(|word| owner_word(kind, word, wait));
-        let stranger = owners.into_iter().find(|&owner| !self.people.knows(pid, owner));
+        let owners = [first_owner(&taking, wait), last_owner(&taking, wait)];
+        let stranger =
+            owners.into_iter().flatten().find(|&owner| !self.people.knows(pid, owner, wait.start));
         stranger.map(|ns_tid| Want::Thread { pid, ns_tid })
     }
 
@@ -96,11 +96,11 @@ impl Futex {
     /// A first contention, after what was learnt of it.
     fn first(&mut self, seen: &LockSeen) {
         self.people.meet(&seen.thread);
-        if let Some(offset) = self.locks.caller_offset(seen.thread.id.pid, seen.ip)
-            && let Some(caller) = self.callers.note(seen, offset)
-        {
-            self.locks.first_caller(seen, caller);
+        let caller = self.locks.caller(seen);
+        if let Some(caller) = caller {
+            self.callers.note(seen, caller);
         }
+        self.locks.first(seen, caller);
     }
 
     /// Takes one observation; appends what it means. Events come out when they are certain, up to
@@ -138,14 +138,13 @@ impl Futex {
 
     /// Whether the wait is for a lock, as far as is known.
     pub fn is_for_lock(&self, wait: &WaitSeen) -> bool {
-        self.locks.kind(&self.completed(wait)).is_some()
+        self.locks.taking(&self.completed(wait)).is_some()
     }
 
     /// Who has the lock of this wait, as the lock's own memory says.
     pub fn named_holder(&self, wait: &WaitSeen) -> Option<Holder> {
-        let kind = self.locks.kind(&self.completed(wait))?;
-        let owner = owner_word(kind, wait.words.map(|w| w[2]), wait)?;
-        let holder = self.people.holder(wait.thread.id.pid, owner);
+        let taking = self.locks.taking(&self.completed(wait))?;
+        let holder = self.holder(wait, last_owner(&taking, wait)?, wait.time);
         (holder.id.tid != 0).then_some(holder)
     }
 
@@ -185,7 +184,7 @@ impl Futex {
                 if let Some(attempt) = self.attempts.end_thread(id) {
                     self.gone(&attempt, seen.time, out);
                 }
-                self.people.forget_thread(&seen.thread);
+                self.people.forget_thread(&seen.thread, seen.time);
                 self.callers.forget_thread(id);
             }
         }
@@ -198,7 +197,7 @@ impl Futex {
         let killed = match wait.reason {
             WakeReason::Signal | WakeReason::Exit => true,
             WakeReason::Other => !wait.timed,
-            WakeReason::Release | WakeReason::Unknown => false,
+            WakeReason::Release | WakeReason::ThreadExit | WakeReason::Unknown => false,
         };
         let killed = killed || wait.ran == 0;
         if !killed {
@@ -216,14 +215,18 @@ impl Futex {
         self.people.meet(&wait.thread);
         if let Some(waker) = &wait.waker {
             self.people.meet(waker);
+            if !wait.private {
+                self.people.meet_abroad(wait.thread.id.pid, waker);
+            }
         }
         self.locks.see(wait);
         let attempt = self.attempt(wait);
         // That the lock was let go is certain, whatever becomes of the attempt.
         if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker) {
             self.contended(&attempt, &lock, out);
-            let what = released(wait, waker, lock.kind);
-            out.push(LockEvent { time: wait.woken, lock, thread: *waker, what });
+            let what = self.locks.taking(wait).and_then(|t| released(wait, waker, &t));
+            let event = |what| LockEvent { time: wait.woken, lock, thread: *waker, what };
+            out.extend(what.map(event));
         }
         // An earlier attempt of this thread is over: it is at another one.
         if let Some(earlier) = self.attempts.ran(attempt) {
@@ -240,11 +243,13 @@ impl Futex {
             self.ended(&earlier, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
-        let what = What::Contended { holder: first, estimated: wait.preexisting };
+        let taking = self.locks.taking(wait);
+        let mode = taking.map_or(Mode::Unknown, |t| t.mode);
+        let what = What::Contended { holder: first, mode, estimated: wait.preexisting };
         out.push(LockEvent { time: wait.start, lock: lock.clone(), thread: wait.thread, what });
         // Who has it now counts for the graph, not who had it when the attempt began.
-        let owner = owner_word(lock.kind, wait.words.map(|w| w[2]), wait);
-        let holder = owner.map(|owner| self.people.holder(wait.thread.id.pid, owner));
+        let owner = taking.and_then(|t| last_owner(&t, wait));
+        let holder = owner.map(|owner| self.holder(wait, owner, wait.time));
         let what = What::StillWaiting { holder };
         out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what });
     }
@@ -269,22 +274,34 @@ impl Futex {
 
     /// The wait with the holder its lock's memory names now, while that can be looked up.
     fn attempt(&self, wait: &WaitSeen) -> Attempt {
-        let owner = self.locks.kind(wait).and_then(|kind| owner_word(kind, wait.first_owner, wait));
-        let holder = owner.map(|owner| self.people.holder(wait.thread.id.pid, owner));
+        let owner = self.locks.taking(wait).and_then(|taking| first_owner(&taking, wait));
+        let holder = owner.map(|owner| self.holder(wait, owner, wait.start));
         Attempt { wait: wait.clone(), holder }
     }
 
     fn contended(&self, attempt: &Attempt, lock: &Arc<LockDescription>, out: &mut Vec<LockEvent>) {
         let wait = &attempt.wait;
+        let taking = self.locks.taking(wait);
         let holder = match &attempt.holder {
+            // Who it was may have become known by its end.
+            Some(Holder { id: ThreadId { tid: 0, .. }, .. }) => taking
+                .and_then(|taking| first_owner(&taking, wait))
+                .map(|owner| self.holder(wait, owner, wait.start)),
             Some(holder) => Some(holder.clone()),
             // Whoever let it go had it when the sleep began, unless it changed hands since, which
             // would have woken a sleeper and been noted.
-            None if wait.sleeps == 1 && wait.released_before <= wait.slept => self.waker(wait),
+            None if wait.sleeps == 1 && wait.released_before <= wait.slept => {
+                taking.filter(|t| had_it(t.kind, wait)).and_then(|_| self.waker(wait))
+            }
             None => None,
         };
-        let what = What::Contended { holder, estimated: wait.preexisting };
+        let mode = taking.map_or(Mode::Unknown, |t| t.mode);
+        let what = What::Contended { holder, mode, estimated: wait.preexisting };
         out.push(LockEvent { time: wait.start, lock: lock.clone(), thread: wait.thread, what });
+    }
+
+    fn holder(&self, wait: &WaitSeen, owner: u32, then: u64) -> Holder {
+        self.people.holder(wait.thread.id.pid, owner, !wait.private, then)
     }
 
     fn waker(&self, wait: &WaitSeen) -> Option<Holder> {
@@ -303,35 +320,58 @@ impl Futex {
         let what = if timed_out {
             What::Abandoned { error: "timeout", sleeps }
         } else {
-            What::Acquired { from: self.waker(wait), wake_delay, sleeps }
+            let from = (lock.kind.wakes() != Wakes::Anybody).then(|| self.waker(wait)).flatten();
+            What::Acquired { from, wake_delay, sleeps }
         };
         out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
     }
 }
 
+/// Whether the waker is known to have had the lock, not just to have woken the thread.
+fn had_it(kind: LockKind, wait: &WaitSeen) -> bool {
+    match kind.wakes() {
+        Wakes::Owner => true,
+        // It had waited for it itself before it let it go.
+        Wakes::Poster => wait.holder_since.is_some(),
+        Wakes::Sharer | Wakes::Anybody => false,
+    }
+}
+
 /// The waker let the lock go when it woke the thread; it had it at least since the thread slept.
-fn released(wait: &WaitSeen, waker: &Thread, kind: LockKind) -> What {
+fn released(wait: &WaitSeen, waker: &Thread, taking: &Taking) -> Option<What> {
+    let owned = last_owner(taking, wait) == Some(waker.ns_tid);
+    if taking.kind.hides_identity() || !(owned || had_it(taking.kind, wait)) {
+        return None;
+    }
     let not_before = wait.released_before;
+    // A writer wakes all readers at once; that is one release.
+    if taking.kind.wakes() == Wakes::Sharer && not_before > wait.slept {
+        return None;
+    }
     let (since, precision) = match wait.holder_since {
         Some(since) if wait.hold_exact => (since, Precision::Exact),
         _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
         _ => (not_before, Precision::Unknown),
     };
-    let source = match owner_word(kind, wait.words.map(|w| w[2]), wait) {
-        Some(owner) if owner == waker.ns_tid => HolderSource::OwnerWord,
-        _ => HolderSource::Waker,
-    };
+    let source = if owned { HolderSource::OwnerWord } else { HolderSource::Waker };
     let holder = Holder { id: waker.id, name: waker.name(), source };
-    What::Released { holder, since, not_before, precision }
+    Some(What::Released { holder, since, not_before, precision })
 }
 
-/// The owner a lock's memory names, as a thread id of the process's own PID namespace.
-fn owner_word(kind: LockKind, word: Option<u32>, wait: &WaitSeen) -> Option<u32> {
-    let owner = match kind {
-        LockKind::PthreadMutex => word?,
-        LockKind::PriorityInheritance => wait.words?[0] & 0x3fff_ffff,
+/// Who had the lock when the attempt began, as its memory named it then.
+fn first_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
+    let mut words = wait.words?;
+    match taking.kind {
+        LockKind::PthreadMutex => words[2] = wait.first_owner?,
+        // The kernel hands it over, and the thread sleeps but once.
+        LockKind::PriorityInheritance => {}
+        _ if wait.sleeps == 1 => {}
         _ => return None,
-    };
-    // Zero between locking and noting the owner; a word no thread id fits in is no owner.
-    (owner != 0 && owner < 1 << 22).then_some(owner)
+    }
+    taking.kind.owner(taking.inner, &words)
+}
+
+/// Who had the lock when its memory was last read.
+fn last_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
+    taking.kind.owner(taking.inner, &wait.words?)
 }

@@ -213,7 +213,7 @@ fn the_owner_is_asked_for_when_nobody_knows_it() {
     let mut futex = futex();
     let seen = Observation::Wait(gave_up(wait(2, 10, 50, 1), WakeReason::Unknown));
     assert_eq!(futex.wants(&seen), Some(Want::Thread { pid: PID, ns_tid: 1 }));
-    let fact = ThreadFact { pid: PID, ns_tid: 1, tid: 1001, name: "owner".into() };
+    let fact = ThreadFact { pid: PID, ns_tid: 1, home: PID, tid: 1001, name: "owner".into() };
     futex.observe(&Observation::Fact(Fact::Thread(fact)), &mut Vec::new());
     assert_eq!(futex.wants(&seen), None);
     let mut events = Vec::new();
@@ -280,6 +280,7 @@ fn the_first_wait_at_a_shared_frame_has_its_caller_from_the_stack() {
     let mut stack = vec![0; 64];
     stack[8..16].copy_from_slice(&TIMED_LOCK.to_le_bytes());
     let first = LockSeen {
+        value: 2,
         time: 10,
         thread: thread(2),
         address: LOCK,
@@ -393,6 +394,7 @@ fn a_thread_that_sleeps_still_is_told_with_who_has_the_lock_now() {
 fn a_shared_lock_is_the_same_in_every_process() {
     let fact = |pid| {
         Observation::Fact(Fact::Lock(LockFact {
+            inner: 0,
             pid,
             address: LOCK,
             kind: None,

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::model::names::*;
 use crate::model::{
     AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
-    LockDescription, LockSummary, Losses, Mode, Outcome, Precision, ProcessFact, Record, Session,
-    SpanId, Summary,
+    LockDescription, LockSummary, Losses, Outcome, Precision, ProcessFact, Record, Session, SpanId,
+    Summary,
 };
 
 type Object = Map<String, Value>;
@@ -83,6 +83,9 @@ fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
     put(o, LOCK_ID, lock.id.to_string());
+    if let Some(scope) = lock.id.scope() {
+        put(o, LOCK_SCOPE, scope);
+    }
     put(o, LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" });
     if let Some(site) = &lock.call_site {
         call_site(o, site);
@@ -123,11 +126,7 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     put(o, THREAD_ID, s.thread.id.tid);
     put(o, THREAD_NAME, s.thread.name());
     lock(o, &s.lock);
-    let mode = match s.mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Unknown => "unknown",
-    };
-    put(o, LOCK_MODE, mode);
+    put(o, LOCK_MODE, s.mode.name());
     let outcome = match s.outcome {
         Outcome::Acquired => "acquired",
         Outcome::Abandoned => "abandoned",

@@ -34,7 +34,8 @@ fn property(key: &str) -> Value {
         | LOCK_HANDED_OVER_BY_TID
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
         LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
-        LOCK_MODE => json!({ "enum": ["exclusive", "unknown"] }),
+        LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
+        LOCK_SCOPE => json!({ "enum": ["process"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
@@ -102,8 +103,8 @@ pub fn object(record: Option<&str>, required: &[&str], optional: &[&str], more: 
 
 /// What every record about a lock says of it.
 pub const LOCK: [&str; 5] = [LOCK_SYSTEM_NAME, LOCK_TYPE, LOCK_NAME, LOCK_ID, LOCK_CONFIDENCE];
-/// Where its call site is, as far as known.
-pub const CODE: [&str; 3] = [CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
+/// What is said of some locks only; where the call site is, as far as known.
+pub const SOME: [&str; 4] = [LOCK_SCOPE, CODE_FUNCTION_NAME, CODE_FILE_PATH, CODE_LINE_NUMBER];
 const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, LOCK_HOLDER_SOURCE];
 const STACKS: [&str; 4] =
     [CODE_STACKTRACE, LOCK_HOLDER_STACKTRACE, LOCK_HOLDER_STATE, LOCK_STACK_MISSING];
@@ -129,7 +130,7 @@ fn acquire() -> Value {
     ]
     .concat();
     let optional = [
-        &CODE[..],
+        &SOME[..],
         &HOLDER,
         &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
         &[LOCK_HANDED_OVER_BY_TID],
@@ -159,7 +160,7 @@ fn hold() -> Value {
         &[LOCK_HOLD_END, LOCK_HOLDER_SOURCE, LOCK_WAITERS],
     ]
     .concat();
-    let optional = [&CODE[..], &[SERVICE_NAME]].concat();
+    let optional = [&SOME[..], &[SERVICE_NAME]].concat();
     object(Some("hold"), &required, &optional, span(json!({})))
 }
 
@@ -167,7 +168,7 @@ fn hold() -> Value {
 fn edge() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, THREAD_ID, THREAD_NAME]].concat();
     let required = [&required[..], &[LOCK_HOLDER_PID, LOCK_HOLDER_TID]].concat();
-    let optional = [&CODE[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
+    let optional = [&SOME[..], &[LOCK_HOLDER_NAME, LOCK_WAIT_START_ESTIMATED], &STACKS].concat();
     object(None, &required, &optional, json!({ "start_time_unix_nano": time() }))
 }
 
@@ -212,7 +213,7 @@ fn look() -> Value {
 
 fn summary() -> Value {
     let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
-    let optional = [&CODE[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
+    let optional = [&SOME[..], &HOLDER, &[LOCK_HOLD_PRECISION]].concat();
     let mut lock = object(
         None,
         &required,

@@ -80,12 +80,12 @@ fn agent(agent: &Agent, snapshot: &Snapshot, session: &Session) -> Value {
 
 /// The schema of it, draft 2020-12.
 pub fn schema() -> Value {
-    use records::{CODE, LOCK, count, object, time};
-    let lock = object(None, &LOCK, &CODE, json!({}));
+    use records::{LOCK, SOME, count, object, time};
+    let lock = object(None, &LOCK, &SOME, json!({}));
     let mut wait = object(
         None,
         &LOCK,
-        &[&CODE[..], &[LOCK_WAIT_START_ESTIMATED]].concat(),
+        &[&SOME[..], &[LOCK_WAIT_START_ESTIMATED]].concat(),
         json!({ "start_time_unix_nano": time() }),
     );
     wait["description"] = json!("The lock the thread waits for, and since when.");

@@ -2,8 +2,8 @@
 
 use super::process::Process;
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, LockDescription, Mode, Outcome,
-    Precision, Session, SpanId, ThreadId, names,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, LockDescription, Outcome, Precision,
+    Session, SpanId, ThreadId, names,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{
@@ -193,7 +193,7 @@ fn acquire(span: &AcquireSpan, session: &Session) -> Span {
 fn acquire_attributes(span: &AcquireSpan) -> Vec<KeyValue> {
     let mut list = Vec::with_capacity(22);
     describe(&mut list, &span.lock);
-    list.push(text(names::LOCK_MODE, mode(span.mode)));
+    list.push(text(names::LOCK_MODE, span.mode.name()));
     list.push(text(names::LOCK_OUTCOME, outcome(span.outcome)));
     list.push(int(names::LOCK_QUEUE_DEPTH, span.queue_depth.into()));
     list.push(int(names::LOCK_ATTEMPT_COUNT, span.sleeps.into()));
@@ -270,6 +270,7 @@ fn describe(list: &mut Vec<KeyValue>, lock: &LockDescription) {
     list.push(text(names::LOCK_TYPE, lock.kind.name()));
     list.push(text(names::LOCK_NAME, &*lock.name));
     list.push(text(names::LOCK_ID, lock.id.to_string()));
+    list.extend(lock.id.scope().map(|scope| text(names::LOCK_SCOPE, scope)));
     list.push(text(names::LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" }));
 }
 
@@ -330,13 +331,6 @@ pub fn int(key: &str, value: i64) -> KeyValue {
 
 fn seconds(key: &str, nanoseconds: u64) -> KeyValue {
     attribute(key, Value::DoubleValue(nanoseconds as f64 / 1e9))
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Unknown => "unknown",
-    }
 }
 
 fn outcome(outcome: Outcome) -> &'static str {

@@ -70,7 +70,11 @@ impl Table {
             Subject::Hold(span) => (span.holder.id.pid, span.lock.id),
         };
         let told = match lock {
-            LockId::Private { pid: of, image, .. } if of == pid => Some(image),
+            LockId::Private { pid: of, image, .. } | LockId::Process { pid: of, image, .. }
+                if of == pid =>
+            {
+                Some(image)
+            }
             _ => None,
         };
         let latest = self.latest.get(&pid).copied();

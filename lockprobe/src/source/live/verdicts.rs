@@ -26,10 +26,10 @@ impl Verdicts {
     /// Tells the kernel half what a call site is.
     pub fn tell(&self, pid: u32, level: u32, ip: u64, class: SiteClass) {
         let value = match class {
-            SiteClass::Lock(_) => verdict::LOCK,
+            // What nothing is known of may be a lock, and has been looked at.
+            SiteClass::Lock(_) | SiteClass::Shared(_) | SiteClass::Unknown => verdict::LOCK,
             SiteClass::Idle => verdict::IDLE,
             SiteClass::ByCaller(offset) => verdict::BY_CALLER | (offset << 8),
-            SiteClass::Unknown => return,
         };
         // When the reader has ended there is nobody left to tell.
         let _ = self.0.send((SiteKey { tgid: pid, level, ip }, Some(value)));

@@ -14,6 +14,9 @@ use super::tables::{ReaderTables, Wire};
 /// Most threads announced in one look; more than any person reads, and a bound on the batch.
 const AT_MOST: usize = 4096;
 
+/// Most call sites in a row that each leave it to their caller.
+const MOST_HOPS: usize = 4;
+
 /// Every thread asleep on a lock for a time in this range, as `WAITING` records; not those for
 /// which `known` holds, of thread and start of the wait.
 pub fn asleep(
@@ -91,13 +94,18 @@ fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
         tables.sites.get(&Wire(key), 0).unwrap_or(verdict::UNKNOWN)
     };
     let own = verdict_on(0, wait.ip);
-    if own & 0xff == verdict::BY_CALLER && wait.flags & wait_flag::CALLER_KNOWN == 0 {
+    let known = wait.flags & wait_flag::CALLER_KNOWN != 0;
+    let mut last = if known { verdict_on(1, wait.caller) } else { own };
+    for _ in 0..MOST_HOPS {
         // Found out only after the thread fell asleep.
         let mut caller = [0u64];
-        if read(thread.tgid, wait.sp + u64::from(own >> 8), &mut caller) {
-            wait.caller = caller[0];
-            wait.flags |= wait_flag::CALLER_KNOWN;
+        let place = wait.sp.wrapping_add(u64::from(last >> 8));
+        if last & 0xff != verdict::BY_CALLER || !read(thread.tgid, place, &mut caller) {
+            break;
         }
+        wait.caller = caller[0];
+        wait.flags |= wait_flag::CALLER_KNOWN;
+        last = verdict_on(1, wait.caller);
     }
     let above =
         if wait.flags & wait_flag::CALLER_KNOWN != 0 { verdict_on(1, wait.caller) } else { 0 };

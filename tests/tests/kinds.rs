@@ -1,0 +1,82 @@
+//! Every kind of lock, each against what the program that uses it says of itself.
+
+use std::path::Path;
+
+use lockprobe_tests::kinds::{Expected, Holder, Run, hold_faults};
+use lockprobe_tests::program::compiled;
+
+/// A row: scene, `lock.system.name`, `lock.type`, `lock.mode`, how the holder is known.
+type Row = (&'static str, &'static str, &'static str, &'static str, Holder);
+
+fn held_to(program: impl Fn(&Path) -> Vec<String>, rows: &[Row]) {
+    let expected = rows.iter().map(|&(scene, system, kind, mode, holder)| Expected {
+        scene,
+        system,
+        kind,
+        mode,
+        holder,
+    });
+    Run::held_to(program, &expected.collect::<Vec<_>>());
+}
+
+fn path(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+fn c_program(rows: &[Row]) {
+    let program = path(&compiled("kinds"));
+    let names = ["not_condition", "not_barrier"].into_iter().chain(rows.iter().map(|row| row.0));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    held_to(|truth| [vec![program.clone(), path(truth)], names.clone()].concat(), rows);
+}
+
+#[test]
+fn mutexes_of_every_type() {
+    let mutex = |scene| (scene, "pthread", "mutex", "exclusive", Holder::Owner);
+    c_program(&[
+        mutex("mutex_normal"),
+        mutex("mutex_recursive"),
+        mutex("mutex_errorcheck"),
+        mutex("mutex_adaptive"),
+        mutex("mutex_timed"),
+        mutex("mutex_robust"),
+        ("mutex_robust_died", "pthread", "mutex", "exclusive", Holder::Gone),
+        ("mutex_inherit", "futex", "pi_mutex", "exclusive", Holder::Owner),
+        ("mutex_robust_inherit", "futex", "pi_mutex", "exclusive", Holder::Owner),
+        mutex("mutex_after_condition"),
+    ]);
+}
+
+#[test]
+fn readers_and_writers_wait_for_one_lock() {
+    let lock = |scene, mode, holder| (scene, "pthread", "rwlock", mode, holder);
+    c_program(&[
+        lock("read_while_written", "shared", Holder::Owner),
+        lock("write_while_written", "exclusive", Holder::Owner),
+        lock("write_while_read", "exclusive", Holder::Unknown),
+        lock("read_behind_writer", "shared", Holder::Unknown),
+    ]);
+}
+
+#[test]
+fn semaphores_and_once() {
+    c_program(&[
+        ("semaphore", "pthread", "semaphore", "unknown", Holder::Unknown),
+        ("semaphore_named", "pthread", "semaphore", "unknown", Holder::Unknown),
+        ("once", "pthread", "once", "exclusive", Holder::Waker),
+    ]);
+}
+
+#[test]
+fn a_lock_that_processes_share_is_one_lock() {
+    let mutex = |scene| (scene, "pthread", "mutex", "exclusive", Holder::Owner);
+    c_program(&[mutex("mutex_of_forked"), mutex("mutex_of_file")]);
+}
+
+#[test]
+fn holds_under_contention_are_known_from_end_to_end() {
+    let program = path(&compiled("kinds"));
+    let observed =
+        Run::observe(|truth| vec![program.clone(), path(truth), "holds".into()], hold_faults);
+    assert_eq!(observed.holds.len(), 120, "the program did not follow its schedule");
+}
