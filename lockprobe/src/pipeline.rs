@@ -158,15 +158,15 @@ impl Pipeline {
     /// What the running system says about an observation before it is understood. Facts are
     /// handed on one by one, since each may answer what the next would have been asked for.
     fn look_up(&mut self, observation: &Observation, out: &mut Vec<Record>) -> std::io::Result<()> {
+        if let Observation::Tick(now) = observation {
+            let due = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+            self.ask_about(&due, out)?;
+        }
         let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
         let about = observation.thread().map(|t| t.pid);
         let of_lock = !matches!(observation, Observation::Process(_));
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
-            Observation::Tick(now) => {
-                let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
-                holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
-            }
             _ => Vec::new(),
         };
         if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {

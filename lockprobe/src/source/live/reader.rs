@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::load::monotonic;
 use super::tables::ReaderTables;
 use super::verdicts::Inbox;
-use super::{Options, Targets, waits};
+use super::{Options, Targets, attach, waits};
 use crate::source::Batch;
 
 const POLL_MS: i32 = 20;
@@ -29,6 +29,9 @@ const TICK_AFTER_RECORDS: u64 = 45 * MILLISECOND;
 const LIVELY: u64 = 10_000 * MILLISECOND;
 /// Bounds of the time between looks for such waits.
 const GLANCE: std::ops::RangeInclusive<u64> = 5 * MILLISECOND..=50 * MILLISECOND;
+
+/// How often all threads are walked over for the sake of newcomers, at most.
+const WALK_EVERY: u64 = 50 * MILLISECOND;
 
 /// Waits older than this are looked at only every tenth time.
 const OLD_WAIT: u64 = 3000 * MILLISECOND;
@@ -69,6 +72,9 @@ pub struct Reader {
     /// The waits told of already: start by thread.
     glanced: HashMap<u32, u64>,
     next_tick: u64,
+    /// A program has become a target by its name.
+    newcomers: bool,
+    next_walk: u64,
 }
 
 impl Reader {
@@ -98,6 +104,8 @@ impl Reader {
             lively: 0,
             glanced: HashMap::new(),
             next_tick: 0,
+            newcomers: false,
+            next_walk: 0,
         }
     }
 
@@ -115,6 +123,7 @@ impl Reader {
             self.inputs.verdicts.apply(&mut self.tables);
             self.wait_for_data();
             let Some(now) = self.deliver() else { return };
+            self.catch_up(now);
             let mut batch = Batch::default();
             self.look(now, &mut batch);
             self.glance(now, &mut batch);
@@ -130,6 +139,18 @@ impl Reader {
             }
         }
         self.end();
+    }
+
+    /// A program found by its name ran for a moment before it was watched: threads of it that
+    /// fell asleep meanwhile are noted as those are that slept before we came.
+    fn catch_up(&mut self, now: u64) {
+        if self.newcomers && now >= self.next_walk {
+            self.newcomers = false;
+            self.next_walk = now + WALK_EVERY;
+            // Should the kernel refuse what it granted at the start, the next wait is seen all
+            // the same.
+            let _ = self.ebpf.as_mut().map(attach::iterate);
+        }
     }
 
     fn wait_for_data(&mut self) {
@@ -197,6 +218,7 @@ impl Reader {
                 self.harvest(exec, before, |key, stats| key.tgid == pid && stats.opened_ns < exec);
                 if self.targets.matches(pid) {
                     let _ = self.tables.targets.insert(pid, 1, 0);
+                    self.newcomers = true;
                 }
             }
             process_event::EXIT => {
