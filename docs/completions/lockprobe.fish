@@ -41,7 +41,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s p -l pid -
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -l for -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
 jsonl\t'One JSON object a line'
@@ -53,16 +53,20 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-stacks -d 'Take no stacks'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; ends after 10 s unless --duration says otherwise, 10 min at most'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -l for -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; ends after 10 s unless --duration says otherwise, 10 min at most'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
 jsonl\t'One JSON object a line'
@@ -106,6 +110,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l rate -d 'S
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l duration -d 'How long' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l output -d 'Where JSON lines of the records go; nowhere by default' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l ring-size -d 'Size of the ring' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l graph -d 'Measure the wait-for graph alone'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo-workload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand exec-when-told" -s h -l help -d 'Print help'

@@ -3,7 +3,10 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-use lockprobe_ebpf::wire::{Counter, LockKey, LockStats, SiteKey, Wait};
+use lockprobe_ebpf::wire::{
+    Counter, FileKey, FullCounter, FullStats, Holding, LockKey, LockStats, Order, OrderKey, Poll,
+    Request, SiteKey, Wait,
+};
 
 /// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
 /// may choose another power of two.
@@ -39,6 +42,20 @@ pub static EXECS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);
 
+/// What threads went to sleep for in a lock the kernel keeps; only the latest matters, and what is
+/// pushed out is looked up again.
+#[map]
+pub static REQUESTS: LruHashMap<u32, Request> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Files with a lock that was contended lately, and when: what happens to the locks of all others
+/// is not told.
+#[map]
+pub static CONTENDED: LruHashMap<FileKey, u64> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Threads that were refused a lock of a file, and may ask again.
+#[map]
+pub static POLLS: LruHashMap<u32, Poll> = LruHashMap::with_max_entries(4_096, 0);
+
 /// Counts by cause.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
@@ -47,6 +64,10 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::C
 #[map]
 pub static NEW_WAIT: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
 
+/// What the thread that is leaving this processor waits for, in a lock the kernel keeps.
+#[map]
+pub static NEW_REQUEST: PerCpuArray<Request> = PerCpuArray::with_max_entries(1, 0);
+
 /// The same for the iterator, which may be interrupted by a switch.
 #[map]
 pub static ITER_WAIT: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
@@ -54,6 +75,34 @@ pub static ITER_WAIT: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
 /// Room to build a new `LockStats`; stays all zero but for its first fields.
 #[map]
 pub static NEW_STATS: PerCpuArray<LockStats> = PerCpuArray::with_max_entries(1, 0);
+
+/// Full mode: one entry a thread that acquires locks, 656 bytes each. One entry unless asked for.
+#[map]
+pub static FULL_THREADS: HashMap<u32, Holding> = HashMap::with_max_entries(16_384, 0);
+
+/// Full mode: one entry a lock acquired, 944 bytes each. One entry unless asked for.
+#[map]
+pub static FULL_LOCKS: HashMap<LockKey, FullStats> = HashMap::with_max_entries(16_384, 0);
+
+/// Full mode: one entry two locks held one within the other. One entry unless asked for.
+#[map]
+pub static FULL_ORDERS: HashMap<OrderKey, Order> = HashMap::with_max_entries(16_384, 0);
+
+/// Full mode: 1 while it counts. Probes come and go one by one; counting begins and ends at once.
+#[map]
+pub static FULL_RUNNING: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Full mode: counts by cause.
+#[map]
+pub static FULL_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FullCounter::COUNT, 0);
+
+/// Zeros to begin a `Holding` with, which is too large for the 512-byte stack; never written.
+#[map]
+pub static FULL_NO_HOLDING: Array<Holding> = Array::with_max_entries(1, 0);
+
+/// The same for a `FullStats`.
+#[map]
+pub static FULL_NO_STATS: Array<FullStats> = Array::with_max_entries(1, 0);
 
 macro_rules! constants {
     ($($(#[$doc:meta])* $name:ident = $value:expr;)*) => {$(
@@ -76,6 +125,8 @@ constants! {
     SWITCH_HAS_STATE = 1;
     /// 1: send forks, execs and exits.
     SEND_PROCESSES = 1;
+    /// 1: acquisitions are followed too.
+    FULL = 0;
 
     /// System call numbers of the machine.
     NR_FUTEX = 202;
@@ -85,6 +136,16 @@ constants! {
     NR_FUTEX_WAKE = 454;
     /// futex_requeue(2).
     NR_FUTEX_REQUEUE = 456;
+    /// flock(2).
+    NR_FLOCK = 73;
+    /// fcntl(2).
+    NR_FCNTL = 72;
+    /// semop(2).
+    NR_SEMOP = 65;
+    /// semtimedop(2).
+    NR_SEMTIMEDOP = 220;
+    /// semctl(2).
+    NR_SEMCTL = 66;
     /// exit(2).
     NR_EXIT = 60;
     /// exit_group(2).
@@ -150,4 +211,67 @@ constants! {
     PID_NUMBERS = 0;
     /// Size of `struct upid`, whose first member is the number.
     UPID_SIZE = 16;
+
+    /// `files` in `struct task_struct`, and the way on to the inode of a descriptor.
+    TASK_FILES = 0;
+    /// `fdt` in `struct files_struct`.
+    FILES_FDT = 0;
+    /// `max_fds` in `struct fdtable`.
+    FDT_MAX = 0;
+    /// `fd` in `struct fdtable`.
+    FDT_FD = 0;
+    /// `f_inode` in `struct file`.
+    FILE_INODE = 0;
+    /// `i_ino` in `struct inode`.
+    INODE_NUMBER = 0;
+    /// `i_sb` in `struct inode`.
+    INODE_SB = 0;
+    /// `i_flctx` in `struct inode`.
+    INODE_LOCKS = 0;
+    /// `s_dev` in `struct super_block`.
+    SB_DEVICE = 0;
+    /// Lists of locks in `struct file_lock_context`.
+    LOCKS_FLOCK = 0;
+    /// The other list.
+    LOCKS_POSIX = 0;
+    /// Members of `struct file_lock`: the lock a waiting one waits for.
+    FL_BLOCKER = 0;
+    /// Its place in the list of its inode.
+    FL_LIST = 0;
+    /// Owner.
+    FL_OWNER = 0;
+    /// Flags.
+    FL_FLAGS = 0;
+    /// Mode.
+    FL_TYPE = 0;
+    /// Process that took it.
+    FL_PID = 0;
+    /// First byte.
+    FL_START = 0;
+    /// Last byte.
+    FL_END = 0;
+    /// `nsproxy` in `struct task_struct`, and the way on to a semaphore.
+    TASK_NSPROXY = 0;
+    /// `ipc_ns` in `struct nsproxy`.
+    NSPROXY_IPC = 0;
+    /// `ns.inum` in `struct ipc_namespace`.
+    IPC_INUM = 0;
+    /// Root of the tree of sets in it: `ids[0].ipcs_idr.idr_rt.xa_head`.
+    IPC_SEMAPHORES = 0;
+    /// `id` in `struct kern_ipc_perm`, with which a set begins.
+    IPC_ID = 0;
+    /// Members of `struct xa_node`.
+    NODE_SHIFT = 0;
+    /// The places.
+    NODE_SLOTS = 0;
+    /// `sems` in `struct sem_array`.
+    SET_SEMAPHORES = 0;
+    /// Size of `struct sem`.
+    SEMAPHORE_SIZE = 64;
+    /// Its value.
+    SEMAPHORE_VALUE = 0;
+    /// Who used it last.
+    SEMAPHORE_PID = 0;
+    /// Mixed into owners, which are addresses of the kernel.
+    OWNER_SALT = 0;
 }

@@ -2,15 +2,25 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use lockprobe_ebpf::wire::{
-    BUCKETS, Counter, LockKey, LockStats, Wait, bucket_of, kind, state, wait_flag,
+    BUCKETS, Counter, LockKey, LockStats, Place, Wait, bucket_of, call, kind, state, wait_flag,
 };
 
 use crate::emit::{self, count};
+use crate::full;
 use crate::maps::{EXECS, LOCKS, MIN_WAIT_NS, NEW_STATS};
 use crate::task::Task;
 
 /// Key of the entry that takes the waits of locks the table has no room for.
 pub const OVERFLOW: LockKey = LockKey { tgid: 0, reserved: 0, lock: 0 };
+
+/// Key of the counts of the lock a thread waits for.
+#[inline(always)]
+pub fn key(tgid: u32, wait: &Wait) -> LockKey {
+    if wait.call >= call::KERNEL {
+        return Place::of_words(&wait.words).key(wait.lock);
+    }
+    LockKey { tgid, reserved: 0, lock: wait.lock }
+}
 
 /// Makes room for a lock's counts. Where there is none, its waits go to the overflow entry.
 #[inline(always)]
@@ -29,6 +39,7 @@ pub fn open(key: LockKey, ip: u64, caller: u64) {
 pub fn ran(task: Task, wait: &mut Wait, now: u64) {
     wait.state = state::RUNNING;
     wait.run_ns = now;
+    full::ran(task.tid(), wait.lock, now);
     let elapsed = now.wrapping_sub(wait.start_ns);
     count_attempt(task.tgid(), wait, elapsed);
     if elapsed < MIN_WAIT_NS.load() {
@@ -48,7 +59,7 @@ pub fn ran_unseen(task: Task, wait: &mut Wait) {
 /// Counts an attempt in its lock's histogram; one that goes on moves to a higher bucket.
 #[inline(always)]
 pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
-    let own = LockKey { tgid, reserved: 0, lock: wait.lock };
+    let own = key(tgid, wait);
     let mut found = None;
     if wait.flags & wait_flag::OVERFLOW == 0 {
         found = LOCKS.get_ptr_mut(own);

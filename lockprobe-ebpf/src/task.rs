@@ -26,15 +26,25 @@ pub struct LockCall {
     pub call: u32,
     /// Bits of [`wait_flag`].
     pub flags: u32,
-    /// Address waited on.
+    /// Address waited on; from [`call::KERNEL`] on the first argument, a descriptor or a set.
     pub lock: u64,
     /// Value expected there.
     pub value: u32,
 }
 
+impl LockCall {
+    /// Whether the kernel itself keeps the lock.
+    #[inline(always)]
+    pub fn is_kernels(self) -> bool {
+        self.call >= call::KERNEL
+    }
+}
+
 const FUTEX_CMD_MASK: u64 = 0x7f;
 const FUTEX_PRIVATE: u64 = 0x80;
 const FUTEX2_PRIVATE: u64 = 0x80;
+const F_SETLKW: u64 = 7;
+const F_OFD_SETLKW: u64 = 38;
 
 impl Task {
     /// Wraps a pointer taken from a program's typed arguments.
@@ -97,6 +107,18 @@ impl Task {
     pub fn is_blocked(self) -> bool {
         let on_rq: u32 = self.load(&TASK_ON_RQ);
         on_rq == 0 || (TASK_SCHED_DELAYED.load() != 0 && self.load::<u8>(&TASK_SCHED_DELAYED) != 0)
+    }
+
+    /// Its `struct files_struct`.
+    #[inline(always)]
+    pub fn files(self) -> u64 {
+        self.load(&TASK_FILES)
+    }
+
+    /// Its `struct nsproxy`.
+    #[inline(always)]
+    pub fn nsproxy(self) -> u64 {
+        self.load(&TASK_NSPROXY)
     }
 
     /// The registers it entered the kernel with.
@@ -170,11 +192,27 @@ impl Registers {
     #[inline(always)]
     fn futex2_call(self, nr: u64) -> Option<LockCall> {
         if nr != NR_FUTEX_WAIT.load() {
-            return None;
+            return self.kernel_call(nr);
         }
         let flags = flags(self.get(&REG_ARG3) & FUTEX2_PRIVATE, self.get(&REG_ARG4));
         let value = self.get(&REG_ARG1) as u32;
         Some(LockCall { call: call::FUTEX2_WAIT, flags, lock: self.get(&REG_ARG0), value })
+    }
+
+    #[inline(always)]
+    fn kernel_call(self, nr: u64) -> Option<LockCall> {
+        let call = if nr == NR_FLOCK.load() {
+            call::FLOCK
+        } else if nr == NR_FCNTL.load() && matches!(self.get(&REG_ARG1), F_SETLKW | F_OFD_SETLKW) {
+            call::FCNTL
+        } else if nr == NR_SEMOP.load() || nr == NR_SEMTIMEDOP.load() {
+            call::SEMOP
+        } else {
+            return None;
+        };
+        let timeout = if nr == NR_SEMTIMEDOP.load() { self.get(&REG_ARG3) } else { 0 };
+        let descriptor = self.get(&REG_ARG0) & u32::MAX as u64;
+        Some(LockCall { call, flags: flags(0, timeout), lock: descriptor, value: 0 })
     }
 }
 

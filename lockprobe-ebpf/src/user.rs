@@ -1,8 +1,9 @@
 //! Reading the memory of the task that is leaving the processor: its stack, and the lock itself.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use lockprobe_ebpf::wire::{LockRecord, STACK_BYTES, Wait, wait_flag};
+use lockprobe_ebpf::wire::{LockRecord, STACK_BYTES, Wait, call, wait_flag};
 
+use crate::file;
 use crate::maps::REG_SAVED;
 use crate::task::Registers;
 
@@ -56,9 +57,13 @@ fn read_word(address: u64) -> u64 {
     value
 }
 
-/// Copies the lock's own memory: for a glibc mutex it says who holds it.
+/// Copies the lock's own memory: for a glibc mutex it says who holds it. A lock the kernel keeps has
+/// none.
 #[inline(always)]
 pub fn read_lock(lock: u64, wait: &mut Wait) {
+    if wait.call >= call::KERNEL {
+        return file::read_request(wait);
+    }
     // SAFETY: the helper checks the user address and writes the size named, zeros if it fails.
     let failed =
         unsafe { bpf_probe_read_user((&raw mut wait.words).cast(), 24, lock as *const _) != 0 };
@@ -75,7 +80,7 @@ pub fn copy(lock: u64, sp: u64, record: &mut LockRecord) {
     // SAFETY: the helper checks the user addresses and writes within the record.
     unsafe {
         let words = (&raw mut record.words).cast();
-        if bpf_probe_read_user(words, 24, lock as *const _) == 0 {
+        if record.call < call::KERNEL && bpf_probe_read_user(words, 24, lock as *const _) == 0 {
             record.flags |= wait_flag::WORDS;
         }
         let stack = (&raw mut record.stack).cast();

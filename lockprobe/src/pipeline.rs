@@ -4,6 +4,9 @@
 //! what is learnt on the side ([`Aside`]) differs: live it comes from /proc and binaries, in a
 //! replay from the recording.
 
+mod asking;
+mod frames;
+mod full;
 mod stacks;
 mod standing;
 mod sums;
@@ -11,24 +14,24 @@ mod sums;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use lockprobe_ebpf::wire::kind;
-
 use crate::analyses::deadlock::Deadlocks;
-use crate::analyses::holder::{self, Holders};
+use crate::analyses::holder::Holders;
 use crate::analyses::usage::{GroupBy, Usage};
-use crate::backends::futex::{Futex, Want};
-use crate::decode::decode;
+use crate::backends::futex::Futex;
+use crate::backends::kernel::Kernel;
 use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockEvent, LockId, Losses, Malformed, Observation,
-    ProcessEvent, ProcessFact, Record, Session,
+    Fact, LockCounts, LockDescription, LockEvent, LockId, Losses, Observation, ProcessEvent,
+    ProcessFact, Record, Session,
 };
+use crate::source::Batch;
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
-use crate::source::{Batch, facts};
 use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
+use frames::{from_ring, read};
+use full::Full;
 use stacks::Stacks;
 
 /// Most locks with counts of their own; those of more are summed up together.
@@ -51,11 +54,13 @@ pub struct Pipeline {
     session: Session,
     aside: Aside,
     futex: Futex,
+    kernel_locks: Kernel,
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
     activities: Activities,
     deadlocks: Deadlocks,
+    full: Full,
     holders: Holders,
     stacks: Stacks,
     health: Health,
@@ -87,11 +92,13 @@ impl Pipeline {
             session,
             aside,
             futex: Futex::default(),
+            kernel_locks: Kernel::default(),
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
             activities: Activities::default(),
             deadlocks: Deadlocks::default(),
+            full: Full::default(),
             holders: Holders::default(),
             health: Health::default(),
             kernel: Losses::default(),
@@ -141,13 +148,19 @@ impl Pipeline {
     pub fn finish(&mut self, out: &mut Vec<Record>) -> std::io::Result<()> {
         let mut events = Vec::new();
         self.futex.finish(&mut events);
+        self.kernel_locks.finish(&mut events);
         self.push(events);
         self.drain(u64::MAX, out);
+        let polled = self.kernel_locks.polled();
+        polled.into_iter().for_each(|(lock, pid, n)| self.count(Some(lock), pid, &n));
         // What ended with the last process is over.
         self.conclude(self.now, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
         spans.into_iter().for_each(|span| self.emit(span, out));
+        let inversions = self.full.inversions(self.now);
+        self.findings += inversions.len() as u64;
+        out.extend(inversions.into_iter().map(|found| Record::Inversion(Arc::new(found))));
         out.push(Record::Summary(Arc::new(self.summary())));
         match self.recorder.take() {
             Some(recorder) => recorder.finish(),
@@ -155,83 +168,11 @@ impl Pipeline {
         }
     }
 
-    /// What the running system says about an observation before it is understood. Facts are
-    /// handed on one by one, since each may answer what the next would have been asked for.
-    fn look_up(&mut self, observation: &Observation, out: &mut Vec<Record>) -> std::io::Result<()> {
-        if let Observation::Tick(now) = observation {
-            let due = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
-            self.ask_about(&due, out)?;
-        }
-        let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
-        let about = observation.thread().map(|t| t.pid);
-        let of_lock = !matches!(observation, Observation::Process(_));
-        let mut found = match observation {
-            Observation::Lock(seen) => enricher.lock(seen),
-            _ => Vec::new(),
-        };
-        if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
-            found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
-        }
-        // The call site, then who had the lock and who has it.
-        for _ in 0..3 {
-            for fact in found.drain(..) {
-                self.learn(fact, out)?;
-            }
-            let Some(want) = self.futex.wants(observation) else { break };
-            let Aside::Live(enricher, _) = &mut self.aside else { break };
-            match (want, observation) {
-                (Want::Thread { pid, ns_tid }, _) => {
-                    found.push(Fact::Thread(enricher.thread(pid, ns_tid)));
-                }
-                (Want::Site, Observation::Wait(wait) | Observation::Waiting(wait)) => {
-                    found = enricher.waiting(wait);
-                }
-                (Want::Site, _) => break,
-            }
-        }
-        found.into_iter().try_for_each(|fact| self.learn(fact, out))?;
-        self.look_at_stacks(observation).into_iter().try_for_each(|fact| self.learn(fact, out))
-    }
-
-    /// Takes the stacks that this observation is an occasion for.
-    fn look_at_stacks(&mut self, observation: &Observation) -> Vec<Fact> {
-        let Aside::Live(enricher, _) = &mut self.aside else { return Vec::new() };
-        match observation {
-            Observation::Lock(seen) => self.stacks.first(seen),
-            Observation::Waiting(wait) => self.stacks.look(wait, &self.futex, enricher),
-            Observation::Wait(wait) => return self.stacks.ended(wait, enricher),
-            Observation::Tick(now) => return self.stacks.ripen(*now, enricher),
-            _ => {}
-        }
-        Vec::new()
-    }
-
-    /// Takes in a fact, tells the kernel half, and keeps it for a replay.
-    fn learn(&mut self, fact: Fact, out: &mut Vec<Record>) -> std::io::Result<()> {
-        if let Fact::Site(site) = &fact
-            && let Aside::Live(_, Some(verdicts)) = &mut self.aside
-        {
-            verdicts.tell(site.pid, site.level, site.ip, site.class);
-            if self.verdicts_given.len() >= PROCESSES_AT_MOST {
-                self.verdicts_given.clear();
-            }
-            self.verdicts_given.entry(site.pid).or_default().insert((site.level, site.ip));
-        }
-        if let Some(recorder) = &mut self.recorder {
-            let mut one = Batch::default();
-            let json = facts::to_json(&fact).to_string();
-            one.push_parts(kind::FACT, self.now, &[json.as_bytes()]);
-            for frame in one.frames() {
-                recorder.write(frame)?;
-            }
-        }
-        self.observe(Observation::Fact(fact), out);
-        Ok(())
-    }
-
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
+        self.kernel_locks.observe(&observation, &mut events);
+        self.full.observe(&observation, &self.futex, &mut self.names);
         self.push(events);
         match observation {
             Observation::Tick(now) => {
@@ -255,7 +196,12 @@ impl Pipeline {
             Observation::Fact(Fact::Stack(fact)) => self.stacks.learn(&fact),
             Observation::Process(seen) => self.process(seen.thread.id.pid, seen.event),
             Observation::Counts { pid, address, site, counts } => {
-                self.count(pid, address, site, counts);
+                let lock = self.futex.lock_at(pid, address, site);
+                self.count(lock, pid, &counts);
+            }
+            Observation::KernelCounts { key, counts } => {
+                let lock = self.kernel_locks.lock_of(key);
+                self.count(lock, 0, &counts);
             }
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
@@ -320,34 +266,16 @@ impl Pipeline {
         }
     }
 
-    fn count(&mut self, pid: u32, address: u64, site: (u64, u64), counts: LockCounts) {
-        match self.futex.lock_at(pid, address, site) {
+    fn count(&mut self, lock: Option<Arc<LockDescription>>, pid: u32, counts: &LockCounts) {
+        match lock {
             Some(lock)
                 if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
             {
                 let lock = self.names.apply(&lock);
                 let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
-                self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(&counts);
+                self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(counts);
             }
-            _ => self.uncounted.merge(&counts),
+            _ => self.uncounted.merge(counts),
         }
     }
-}
-
-fn read(frame: &[u8]) -> Result<Observation, Malformed> {
-    match decode(frame) {
-        Err(Malformed::Kind) if kind_of(frame) == Some(kind::FACT) => {
-            facts::from_json(&frame[16..]).map(Observation::Fact).ok_or(Malformed::Value)
-        }
-        result => result,
-    }
-}
-
-fn kind_of(frame: &[u8]) -> Option<u32> {
-    Some(u32::from_le_bytes(frame.get(..4)?.try_into().ok()?))
-}
-
-/// Whether the kernel half counted this frame when it wrote it.
-fn from_ring(frame: &[u8]) -> bool {
-    matches!(kind_of(frame), Some(kind::WAIT | kind::RESUME | kind::LOCK | kind::PROCESS))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::probe::Probe;
 
 /// Programs of lockprobe's making, by name as the kernel keeps it (15 bytes).
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 12] = [
     "sched_switch",
     "sched_waking",
     "process_fork",
@@ -14,6 +14,10 @@ const NAMES: [&str; 8] = [
     "already_waiting",
     "synthetic",
     "already_waitin",
+    "full_acquire",
+    "full_release",
+    "full_exit",
+    "full_exec",
 ];
 
 /// Ids of the loaded eBPF programs that have a name of lockprobe's programs.

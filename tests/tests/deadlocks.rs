@@ -117,6 +117,23 @@ fn two_processes_are_a_circle_through_memory_they_share() {
 }
 
 #[test]
+fn a_mutex_and_a_file_lock_of_two_processes_are_a_circle() {
+    let (_program, _, threads) = stuck(&["flock"]);
+    let [file, mutex] = threads[..] else { panic!("{threads:?}") };
+    let (found, _) = deadlocks(3);
+    let cycle = only(&found, "deadlock")["cycle"].as_array().unwrap();
+    let edge = |e: &Value| {
+        let ids = (number(e, "thread.id"), number(e, "lock.holder.tid"));
+        (ids, text(e, "lock.system.name").to_owned())
+    };
+    let mut edges: Vec<_> = cycle.iter().map(edge).collect();
+    edges.sort();
+    let mut expected = [((file, mutex), "flock".into()), ((mutex, file), "pthread".into())];
+    expected.sort();
+    assert_eq!(edges, expected);
+}
+
+#[test]
 fn a_thread_that_locks_twice_waits_for_itself() {
     let (_program, _, threads) = stuck(&["own"]);
     let (found, _) = deadlocks(3);

@@ -96,20 +96,38 @@ fn a_stripped_program_has_the_names_it_exports() {
     assert!(waiters >= 10 && holders >= 10, "{waiters} and {holders} of {all}");
 }
 
+#[cfg(target_arch = "x86_64")]
 #[test]
-fn waits_little_longer_than_the_threshold_are_seen_too() {
+fn generated_code_has_the_names_its_maker_wrote() {
     let directory = tempfile::tempdir().unwrap();
     let program = program(directory.path(), &["-O1", "-g"]);
-    let (records, said) = traced(&[&program, "rounds", "60", "20"]);
+    let (records, said) = traced(&[&program, "generated", "12", "60"]);
+    let line = |name: &str| format!("stacks.c:{})", said[name]);
+    let stacks = records.acquires().into_iter().filter_map(|r| r["code.stacktrace"].as_str());
+    let stacks: Vec<&str> = stacks.filter(|stack| !stack.ends_with("\n...")).collect();
+    let lock = line("lock");
+    let with = |name: &str| format!("{lock}\n{name}\ntransfer (");
+    // The program takes its map away when it ends, and the last stack may be read after that.
+    let (named, nameless) = (with("made_at_run_time ledger.js:7"), with("??"));
+    let count = stacks.iter().filter(|stack| stack.contains(&named)).count();
+    assert!(count >= 8, "{count} of 12: {stacks:#?}");
+    assert!(stacks.iter().all(|stack| stack.contains(&named) || stack.contains(&nameless)));
+}
+
+#[test]
+fn waits_of_a_few_times_the_threshold_are_seen_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = program(directory.path(), &["-O1", "-g"]);
+    let (records, said) = traced(&[&program, "rounds", "40", "35"]);
     let line = |name: &str| format!("stacks.c:{})", said[name]);
     let waiter = [("post_entry", line("lock")), ("transfer", line("post"))];
     let [waiters, _, all] = count(&records, &waiter, &[("write_page", line("write"))]);
     let limited =
         records.acquires().into_iter().filter(|r| r["lock.stack.missing"] == "rate_limited");
-    let (limited, wanted) = (limited.count(), all * 2 / 3);
-    assert!(all >= 55, "{all}");
+    let (limited, wanted) = (limited.count(), all / 2);
+    assert!(all >= 36, "{all}");
     assert!(waiters + limited >= wanted, "{waiters} stacks of {all}, {limited} not wanted");
-    assert!(waiters >= 10, "{waiters} stacks of {all}");
+    assert!(waiters >= 8, "{waiters} stacks of {all}");
 }
 
 #[test]
@@ -146,7 +164,7 @@ fn without_stacks_nothing_is_said_of_them() {
     assert!(!shown.contains("post_entry (") && !shown.contains("stack_"), "{shown}");
     let ended = watched(&["trace"], [&program, "rounds", "3", "40"]).expect(0);
     assert!(!ended.stdout.contains("take_a_nap"), "on request only: {}", ended.stdout);
-    let ended = watched(&["trace", "--stacks"], [&program, "rounds", "3", "40"]).expect(0);
+    let ended = watched(&["trace", "--stacks"], [&program, "rounds", "8", "60"]).expect(0);
     assert!(ended.stdout.contains("            post_entry ("), "{}", ended.stdout);
     assert!(ended.stdout.contains(" held it here:\n"), "{}", ended.stdout);
 }

@@ -2,7 +2,9 @@
 //!
 //! In: kernel events. Out: map entries and ring records. Never: another probe, the ring directly.
 
+mod file_locks;
 mod process;
+mod pthread;
 mod sched;
 mod snapshot;
 mod standing;

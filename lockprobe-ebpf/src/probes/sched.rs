@@ -10,13 +10,15 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use lockprobe_ebpf::wire::{
-    Counter, LockKey, LockRecord, Wait, kind, reason, state, verdict, wait_flag,
+    Counter, LockKey, LockRecord, Wait, call, kind, reason, state, verdict, wait_flag,
 };
 
 use crate::attempt::{self, Place};
 use crate::emit::{self, count};
+use crate::file;
 use crate::filter;
 use crate::maps::*;
+use crate::semaphore;
 use crate::tally;
 use crate::task::{LockCall, Registers, Task};
 use crate::user::{self, Frame};
@@ -51,10 +53,13 @@ fn sched_waking(ctx: BtfTracePointContext) -> u32 {
 #[inline(always)]
 fn on_sleep(task: Task) {
     let registers = task.registers();
-    let Some(call) = registers.lock_call() else { return };
+    let Some(mut call) = registers.lock_call() else { return };
     let tgid = task.tgid();
     if !filter::is_target(tgid) {
         return;
+    }
+    if call.is_kernels() {
+        call.lock = file::note_request(task, registers, call);
     }
     let ip = registers.get(&REG_IP);
     let sp = registers.get(&REG_SP);
@@ -85,6 +90,8 @@ fn on_sleep(task: Task) {
         }
         new |= above == verdict::UNKNOWN;
     }
+    // Of a lock the kernel keeps the place says nothing.
+    new &= !call.is_kernels();
     let hash = frame.hash(registers);
     let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, hash, new };
     record_sleep(task, registers, call, at);
@@ -93,6 +100,7 @@ fn on_sleep(task: Task) {
 #[inline(always)]
 fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
     let now = emit::now();
+    let key;
     if let Some(wait) = WAITS.get_ptr_mut(at.tid) {
         // SAFETY: a value of the map; only this thread's own sleeping and waking write it, and
         // the scheduler keeps those apart.
@@ -104,10 +112,12 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
             return sleep_on(task, wait, now);
         }
         // A lock this thread waited for just now has been announced, and so has the place.
-        let announced = wait.lock == call.lock && wait.ip == at.ip && wait.caller == at.caller;
+        let before = (tally::key(at.tgid, wait), wait.ip, wait.caller);
         attempt::begin(wait, task, call, at, now);
+        note_holder(wait);
         attempt::take_early_wake(wait, now);
-        if announced {
+        key = tally::key(at.tgid, wait);
+        if (key, wait.ip, wait.caller) == before {
             return;
         }
     } else {
@@ -115,16 +125,25 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         // SAFETY: this processor's slot, interrupts off.
         let wait = unsafe { &mut *wait };
         attempt::begin(wait, task, call, at, now);
+        note_holder(wait);
+        key = tally::key(at.tgid, wait);
         filter::enters(at.tid);
         if WAITS.insert(at.tid, *&*wait, BPF_NOEXIST as u64).is_err() {
             filter::leaves(at.tid);
             return count(Counter::DroppedWaitTableFull);
         }
     }
-    let key = LockKey { tgid: at.tgid, reserved: 0, lock: call.lock };
     // The kind of wait is a matter of the place, not of the lock.
     if at.new || tally::is_new(key) {
         announce_lock(task, registers, call, at, key, now);
+    }
+}
+
+/// Who had a lock that the kernel keeps when the attempt began: `value` is who has it.
+#[inline(always)]
+fn note_holder(wait: &mut Wait) {
+    if wait.call >= call::KERNEL {
+        wait.first_owner = wait.value;
     }
 }
 
@@ -152,10 +171,18 @@ fn on_wake(task: Task) {
     if !filter::may_wait(tid) {
         return;
     }
-    let Some(call) = task.registers().lock_call() else { return };
+    let Some(mut call) = task.registers().lock_call() else { return };
     let Some(wait) = WAITS.get_ptr_mut(tid) else { return };
     // SAFETY: a value of the map; wakers are serialised by the sleeper's scheduler lock.
-    attempt::wake(unsafe { &mut *wait }, call, task);
+    let wait = unsafe { &mut *wait };
+    if call.is_kernels() {
+        // What the descriptor means was looked up when the thread fell asleep.
+        call.lock = wait.lock;
+    }
+    attempt::wake(wait, call, task);
+    if call.call == call::SEMOP && wait.state == state::WOKEN {
+        semaphore::note_waker(wait, task);
+    }
 }
 
 /// A task is about to run.
@@ -208,6 +235,9 @@ fn announce_lock(
     record.flags = at.flags;
     record.value = call.value;
     user::copy(call.lock, at.sp, record);
+    if call.is_kernels() {
+        file::describe(record);
+    }
     // To say what a new place is, the agent needs the process, which may end any moment.
-    if at.new { emit::submit_now(entry) } else { emit::submit(entry) }
+    if at.new || call.is_kernels() { emit::submit_now(entry) } else { emit::submit(entry) }
 }

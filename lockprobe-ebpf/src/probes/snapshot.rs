@@ -7,6 +7,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use lockprobe_ebpf::wire::{Counter, Wait, reason, state, wait_flag};
 
 use crate::emit::{self, count};
+use crate::file;
 use crate::filter;
 use crate::maps::*;
 use crate::task::Task;
@@ -64,6 +65,13 @@ fn note(task: Task) {
         switches: task.switches(),
         ..Wait::default()
     };
+    if call.is_kernels() {
+        let request = file::request(task, registers, call, false);
+        wait.lock = request.inode;
+        wait.words = request.place.to_words();
+        wait.value = request.holder;
+        wait.flags |= wait_flag::WORDS;
+    }
     // First, so that a thread that runs again at once finds itself noted.
     filter::enters(task.tid());
     if WAITS.insert(task.tid(), &*wait, BPF_NOEXIST as u64).is_err() {

@@ -28,11 +28,13 @@ pub enum Counter {
     WakerUnseen = 10,
     /// Targets not followed because the table of targets was full.
     DroppedTargetTableFull = 11,
+    /// File records that found the ring full.
+    DroppedFileRingFull = 12,
 }
 
 impl Counter {
     /// How many counters there are.
-    pub const COUNT: u32 = 12;
+    pub const COUNT: u32 = 13;
 }
 
 /// Names of the causes that mean something was not delivered, in the order they are shown.
@@ -40,10 +42,11 @@ pub mod dropped {
     use super::Counter;
 
     /// Cause as users read it, and its counter.
-    pub const CAUSES: [(&str, Counter); 6] = [
+    pub const CAUSES: [(&str, Counter); 7] = [
         ("ring_full_wait", Counter::DroppedWaitRingFull),
         ("ring_full_lock", Counter::DroppedLockRingFull),
         ("ring_full_process", Counter::DroppedProcessRingFull),
+        ("ring_full_file", Counter::DroppedFileRingFull),
         ("wait_table_full", Counter::DroppedWaitTableFull),
         ("lock_table_full", Counter::DroppedLockTableFull),
         ("target_table_full", Counter::DroppedTargetTableFull),

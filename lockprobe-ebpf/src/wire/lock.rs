@@ -91,18 +91,24 @@ pub fn bucket_of(ns: u64) -> u32 {
     if bucket < BUCKETS as u32 { bucket } else { BUCKETS as u32 - 1 }
 }
 
-/// Key of the `LOCKS` map: an address in one process.
+/// Key of the `LOCKS` map: an address in one process, or a lock the kernel keeps.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct LockKey {
-    /// Process id as the host sees it; 0 with `lock` 0 is the overflow entry.
+    /// Process id as the host sees it; 0 with `lock` 0 is the overflow entry. From
+    /// [`LockKey::KERNEL`] on it is no process: see [`super::Place::key`].
     pub tgid: u32,
-    /// Zero.
+    /// Zero; the device of a file.
     pub reserved: u32,
-    /// Address waited on.
+    /// Address waited on; the inode of a file.
     pub lock: u64,
+}
+
+impl LockKey {
+    /// Bit of `tgid` that no process id has.
+    pub const KERNEL: u32 = 1 << 31;
 }
 
 /// Value of the `LOCKS` map: every wait on the lock, however short.

@@ -3,12 +3,17 @@
 //! In: nothing. Out: types. Never: pointers, `std`, anything that allocates.
 
 mod counter;
+mod file;
+mod full;
 mod lock;
 mod process;
 mod standing;
 mod wait;
 
 pub use counter::{Counter, dropped};
+pub use file::{FileKey, FileRecord, Place, Poll, Request, class, file_event, mode};
+pub use full::{FullCounter, FullLockRecord, FullOrderRecord, FullStats, HELD, Held, Holding};
+pub use full::{Order, OrderKey, act, held_flag};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
 pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
 pub use process::{ProcessRecord, process_event};
@@ -40,6 +45,22 @@ pub mod kind {
     pub const TICK: u32 = 8;
     /// Something the agent learnt outside the kernel (JSON), kept so that a replay knows it too.
     pub const FACT: u32 = 9;
+    /// Something happened to a contended lock of a file (`FileRecord`).
+    pub const FILE: u32 = 10;
+    /// Full mode: a lock was acquired for the first time (`FullLockRecord`).
+    pub const FULL_LOCK: u32 = 20;
+    /// Full mode: a lock was asked for while another was held, for the first time
+    /// (`FullOrderRecord`).
+    pub const FULL_ORDER: u32 = 21;
+    /// Full mode: everything about one lock (`LockKey`, `FullStats`), as of now.
+    pub const FULL_STATS: u32 = 22;
+    /// Full mode: an order of two locks (`OrderKey`, `Order`), as of now.
+    pub const FULL_ORDERS: u32 = 23;
+    /// Full mode: its own counters (one little-endian `u64` each, in `FullCounter` order).
+    pub const FULL_COUNTERS: u32 = 24;
+    /// Full mode: a lock is held that nobody has let go yet (`FullLockRecord`), read from the
+    /// table of threads, not from the ring.
+    pub const FULL_HELD: u32 = 25;
 }
 
 /// What every record begins with.

@@ -19,7 +19,18 @@ pub mod call {
     /// futex_wait(2), the system call of Linux 6.7.
     pub const FUTEX2_WAIT: u32 = 64;
 
-    /// All of them but the last, as bits.
+    /// From here on the kernel itself keeps the lock, and [`super::Wait`] says which in another
+    /// form: `lock` is an inode, `words` a [`super::Place`], `first_owner` and `value` the
+    /// processes that had it first and last (0 where not known).
+    pub const KERNEL: u32 = 128;
+    /// flock(2).
+    pub const FLOCK: u32 = 128;
+    /// fcntl(2) with F_SETLKW or F_OFD_SETLKW.
+    pub const FCNTL: u32 = 129;
+    /// semop(2) and semtimedop(2).
+    pub const SEMOP: u32 = 130;
+
+    /// The futex operations, as bits.
     pub const OPERATIONS: u64 = (1 << FUTEX_WAIT)
         | (1 << FUTEX_LOCK_PI)
         | (1 << FUTEX_WAIT_BITSET)

@@ -54,9 +54,9 @@ pub fn worth_a_look(table: &LockTable, activities: &Activities, now: u64) -> Vec
     due.into_iter().map(|(_, id)| id).collect()
 }
 
-/// The holder that the lock's memory names.
+/// The holder that the lock's memory names, or the kernel that keeps the lock.
 fn named(wait: &Ongoing) -> Option<&Holder> {
-    wait.current_holder.as_ref().filter(|holder| holder.source == HolderSource::OwnerWord)
+    wait.current_holder.as_ref().filter(|holder| holder.source.is_certain())
 }
 
 impl Holders {
@@ -127,11 +127,15 @@ impl Holders {
 
 /// What is wrong with the holder of a wait, if it is certain that something is.
 fn kind_of(wait: &Ongoing, holder: &Holder, seen: Option<&Seen>, now: u64) -> Option<FindingKind> {
+    // What the kernel keeps it takes back from a process that ends; and of one with several threads
+    // it does not say which has the lock.
+    let of_memory = holder.source == HolderSource::OwnerWord;
     if holder.id.tid == 0 {
-        return Some(FindingKind::Orphan);
+        return of_memory.then_some(FindingKind::Orphan);
     }
     let seen = seen?;
     let kind = match seen.activity.doing {
+        Doing::Gone if !of_memory => return None,
         Doing::Gone => return Some(FindingKind::Orphan),
         Doing::Stopped | Doing::Traced => FindingKind::HolderStopped,
         Doing::Frozen => FindingKind::HolderFrozen,

@@ -3,7 +3,9 @@
 //! In: spans, the lock table for reading. Out: findings, sums. Never: another analysis, a backend,
 //! a clock.
 
+pub mod acquisitions;
 pub mod deadlock;
 pub mod holder;
+pub mod lock_order;
 pub mod snapshot;
 pub mod usage;

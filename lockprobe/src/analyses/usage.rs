@@ -65,7 +65,7 @@ impl Usage {
         usage.longest_wait = usage.longest_wait.max(wait);
         match span.outcome {
             Outcome::Acquired => {}
-            Outcome::Abandoned => usage.abandoned += 1,
+            Outcome::Abandoned | Outcome::Refused => usage.abandoned += 1,
             Outcome::Waiting => usage.still_waiting += 1,
         }
         if let Some(holder) = &span.holder

@@ -4,3 +4,4 @@
 //! network.
 
 pub mod futex;
+pub mod kernel;

@@ -75,6 +75,7 @@ Examples:
   lockprobe trace --exe 'python3*'             every Python, also those started later
   lockprobe trace --min-wait 100us -- ./server --port 8080
   lockprobe trace -p 1234 --format jsonl --output waits.jsonl
+  lockprobe trace --full -p 1234 --for 10s     every acquisition, and the order of locks
   lockprobe trace -p 1234 --stacks             with the stacks of waiters and holders
   lockprobe trace -p 1234 --format folded --output waits.folded
   lockprobe trace -p 1234 --group-by call-site --lock-name 'worker.c:42 *=batch lock'
@@ -122,8 +123,16 @@ pub struct CaptureArgs {
     #[arg(long, conflicts_with = "stack_threshold")]
     pub no_stacks: bool,
     /// End after this time
-    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    #[arg(long, visible_alias = "for", value_name = "TIME", value_parser = args::duration)]
     pub duration: Option<Duration>,
+    /// Follow every acquisition of a POSIX lock, contended or not, in the processes chosen:
+    /// counts, exact hold times, order of locks. Costs them about a microsecond each time; ends
+    /// after 10 s unless --duration says otherwise, 10 min at most
+    #[arg(long)]
+    pub full: bool,
+    /// With --full, probe the entries of functions, whatever that costs
+    #[arg(long, hide = true, requires = "full")]
+    pub naive_probes: bool,
     /// Size of the buffer between kernel and lockprobe
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = args::ring_size)]
     pub ring_size: u32,

@@ -50,6 +50,8 @@ fn watch(args: &DeadlocksArgs) -> anyhow::Result<bool> {
         ring_size: RING_BYTES,
         stack_threshold: PASSING,
         no_stacks: false,
+        full: false,
+        naive_probes: false,
     };
     let outputs = Opened::stuck(out, form(args, colour));
     let ended = observe(&target, &capture, outputs, |_| Ok(None))?;

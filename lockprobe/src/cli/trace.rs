@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::command::{CaptureArgs, TargetArgs, TraceArgs};
 use super::run::{Ended, Opened, drive};
@@ -12,7 +12,7 @@ use crate::model::Session;
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
 use crate::source::live::command::{Started, shell_status};
-use crate::source::live::{Live, Options, Targets};
+use crate::source::live::{Acquisitions, Live, Options, Targets};
 use crate::source::recording::Writer;
 use crate::source::{Error, Source};
 
@@ -22,6 +22,10 @@ pub fn main(args: &TraceArgs) -> anyhow::Result<u8> {
     let ended = observe(&args.target, &args.capture, outputs, |_| Ok(None))?;
     Ok(ended.status)
 }
+
+/// How long full mode watches unless told otherwise, and at most.
+const FULL_FOR: Duration = Duration::from_secs(10);
+const FULL_AT_MOST: Duration = Duration::from_secs(600);
 
 /// Interrupts and terminations received.
 #[derive(Default)]
@@ -72,9 +76,15 @@ pub fn observe(
     let min_wait = u64::try_from(capture.min_wait.as_nanos()).unwrap_or(u64::MAX);
     let stack_threshold = (!capture.no_stacks)
         .then(|| u64::try_from(capture.stack_threshold.as_nanos()).unwrap_or(u64::MAX));
-    let options = Options { min_wait, stack_threshold, ring_bytes: capture.ring_size, targets };
+    let full = full_mode(target, capture);
+    let duration = capture.duration.or(full.map(|_| FULL_FOR));
+    let ring_bytes = capture.ring_size;
+    let options = Options { min_wait, stack_threshold, ring_bytes, targets, full };
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
+    if let Some(cost) = live.full_cost() {
+        eprintln!("lockprobe: full mode costs {cost}");
+    }
     let recorder = recorder(live.session())?;
     let (names, group_by) = outputs.take_naming();
     let outlets = outputs.start(live.session(), Pressure::Drop)?;
@@ -89,7 +99,7 @@ pub fn observe(
     let stop = live.stop_flag();
     let mut status = None;
     let keep_going = || {
-        if capture.duration.is_some_and(|limit| begun.elapsed() >= limit) {
+        if duration.is_some_and(|limit| begun.elapsed() >= limit) {
             return false;
         }
         signals.poll(child.as_ref());
@@ -113,6 +123,27 @@ pub fn observe(
         };
     }
     Ok(ended)
+}
+
+/// What full mode is asked to do. It changes the processes it watches, so it never watches the
+/// whole host, nor for ever.
+fn full_mode(target: &TargetArgs, capture: &CaptureArgs) -> Option<Acquisitions> {
+    if !capture.full {
+        return None;
+    }
+    let refuse = |what: &str| {
+        let kind = clap::error::ErrorKind::ValueValidation;
+        super::definition().error(kind, what).exit()
+    };
+    if target.pid.is_empty() && target.exe.is_empty() && target.command.is_empty() {
+        refuse(
+            "--full needs to know whom to watch: name processes with -p or --exe, or give a command",
+        );
+    }
+    if capture.duration.is_some_and(|limit| limit > FULL_AT_MOST) {
+        refuse("--full watches for 10 min at most; choose a shorter --duration");
+    }
+    Some(Acquisitions { naive: capture.naive_probes })
 }
 
 fn start_command(target: &TargetArgs, live: &Live) -> Result<Option<Started>, Error> {

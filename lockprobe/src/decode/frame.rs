@@ -1,14 +1,15 @@
 //! One frame, one observation.
 
 use lockprobe_ebpf::wire::{
-    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, WaitRecord, call,
+    self, Counter, Header, LockKey, LockRecord, LockStats, ProcessRecord, Wait, WaitRecord, call,
     dropped, kind, process_event, reason, wait_flag,
 };
 use zerocopy::FromBytes;
 
+use super::{full, kernel};
 use crate::model::{
-    Histogram, LockCounts, LockSeen, Losses, Malformed, Observation, ProcessEvent, ProcessSeen,
-    Thread, ThreadId, WaitSeen, WakeReason,
+    Histogram, LockCounts, LockSeen, Losses, Malformed, Observation, Phase, ProcessEvent,
+    ProcessSeen, Thread, ThreadId, WaitSeen, WakeReason,
 };
 
 /// Reads a frame. Facts are not read here: they are JSON, which the source knows.
@@ -18,20 +19,26 @@ pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
         return Err(Malformed::Length);
     }
     match header.kind {
-        kind::WAIT => wait(frame).map(Observation::Wait),
-        kind::RESUME => wait(frame).map(Observation::Resume),
-        kind::WAITING => wait(frame).map(Observation::Waiting),
-        kind::LOCK => lock(frame).map(|l| Observation::Lock(Box::new(l))),
+        kind::WAIT => wait(frame, Observation::Wait, Phase::Ran),
+        kind::RESUME => wait(frame, Observation::Resume, Phase::Resumed),
+        kind::WAITING => wait(frame, Observation::Waiting, Phase::Asleep),
+        kind::LOCK => lock(frame),
+        kind::FILE => kernel::file(frame).map(Observation::File),
         kind::PROCESS => process(frame).map(Observation::Process),
         kind::STATS => stats(body),
         kind::COUNTERS => counters(body).map(Observation::Losses),
         kind::TICK if body.is_empty() => Ok(Observation::Tick(header.time_ns)),
         kind::TICK => Err(Malformed::Length),
+        kind::FULL_LOCK | kind::FULL_HELD => full::lock(frame),
+        kind::FULL_ORDER => full::order(frame),
+        kind::FULL_STATS => full::stats(body),
+        kind::FULL_ORDERS => full::orders(body),
+        kind::FULL_COUNTERS => full::counters(body),
         _ => Err(Malformed::Kind),
     }
 }
 
-fn thread(t: &wire::Thread) -> Thread {
+pub(super) fn thread(t: &wire::Thread) -> Thread {
     Thread {
         id: ThreadId { pid: t.tgid, tid: t.tid },
         ns_tid: t.ns_tid,
@@ -40,11 +47,8 @@ fn thread(t: &wire::Thread) -> Thread {
     }
 }
 
-fn wait(frame: &[u8]) -> Result<WaitSeen, Malformed> {
-    let record = WaitRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
-    let w = record.wait;
-    let has = |flag| w.flags & flag != 0;
-    let reason = match w.reason {
+pub(super) fn reason(w: &Wait) -> Result<WakeReason, Malformed> {
+    Ok(match w.reason {
         reason::UNKNOWN => WakeReason::Unknown,
         reason::RELEASE => WakeReason::Release,
         reason::SIGNAL => WakeReason::Signal,
@@ -52,7 +56,25 @@ fn wait(frame: &[u8]) -> Result<WaitSeen, Malformed> {
         reason::EXIT => WakeReason::Exit,
         reason::OTHER => WakeReason::Other,
         _ => return Err(Malformed::Value),
-    };
+    })
+}
+
+fn wait(
+    frame: &[u8],
+    of_futex: fn(WaitSeen) -> Observation,
+    phase: Phase,
+) -> Result<Observation, Malformed> {
+    let record = WaitRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
+    if record.wait.call >= call::KERNEL {
+        return kernel::wait(&record, phase).map(Observation::KernelWait);
+    }
+    futex_wait(&record).map(of_futex)
+}
+
+fn futex_wait(record: &WaitRecord) -> Result<WaitSeen, Malformed> {
+    let w = record.wait;
+    let has = |flag| w.flags & flag != 0;
+    let reason = reason(&w)?;
     let operation = w.call < 64 && (call::OPERATIONS >> w.call) & 1 == 1;
     let known = operation || w.call == call::FUTEX2_WAIT;
     if !known || record.thread.tid == 0 || w.start_ns > w.sleep_ns {
@@ -95,10 +117,13 @@ fn is_pi(call: u32) -> bool {
     matches!(call, call::FUTEX_LOCK_PI | call::FUTEX_LOCK_PI2 | call::FUTEX_WAIT_REQUEUE_PI)
 }
 
-fn lock(frame: &[u8]) -> Result<LockSeen, Malformed> {
+fn lock(frame: &[u8]) -> Result<Observation, Malformed> {
     let record = LockRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
+    if record.call >= call::KERNEL {
+        return kernel::announced(&record).map(Observation::KernelLock);
+    }
     let stack = record.stack.get(..record.stack_len as usize).ok_or(Malformed::Value)?;
-    Ok(LockSeen {
+    Ok(Observation::Lock(Box::new(LockSeen {
         time: record.header.time_ns,
         thread: thread(&record.thread),
         address: record.lock,
@@ -109,7 +134,7 @@ fn lock(frame: &[u8]) -> Result<LockSeen, Malformed> {
         sp: record.sp,
         bp: record.bp,
         stack: stack.to_vec(),
-    })
+    })))
 }
 
 fn process(frame: &[u8]) -> Result<ProcessSeen, Malformed> {
@@ -133,6 +158,9 @@ fn stats(body: &[u8]) -> Result<Observation, Malformed> {
         longest: stats.max_ns,
         histogram: Histogram::from_counts(stats.buckets.iter().map(|&n| u64::from(n))),
     };
+    if key.tgid & LockKey::KERNEL != 0 {
+        return Ok(Observation::KernelCounts { key: kernel::counts_key(key), counts });
+    }
     Ok(Observation::Counts {
         pid: key.tgid,
         address: key.lock,
@@ -146,10 +174,11 @@ fn counters(body: &[u8]) -> Result<Losses, Malformed> {
         .chunks_exact(8)
         .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
         .collect();
-    if values.len() != Counter::COUNT as usize || !body.len().is_multiple_of(8) {
+    // Counters are only ever added: an older recording has fewer.
+    if values.len() > Counter::COUNT as usize || !body.len().is_multiple_of(8) {
         return Err(Malformed::Length);
     }
-    let get = |counter: Counter| values[counter as usize];
+    let get = |counter: Counter| values.get(counter as usize).copied().unwrap_or(0);
     Ok(Losses {
         dropped: dropped::CAUSES.map(|(cause, counter)| ("kernel", cause, get(counter))).to_vec(),
         skipped: vec![

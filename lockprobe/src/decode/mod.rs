@@ -4,5 +4,7 @@
 //! never an error that stops the pipeline: what cannot be read is counted.
 
 mod frame;
+mod full;
+mod kernel;
 
 pub use frame::decode;

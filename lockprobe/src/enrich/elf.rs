@@ -9,6 +9,8 @@ const EH_FRAME_HDR: u32 = 0x6474_e550;
 const MOST_SEGMENTS: u64 = 256;
 const MOST_SECTIONS: u64 = 4096;
 const LARGEST_TABLE: u64 = 128 << 20;
+/// What is touched of it is resident as long as it is mapped.
+const LARGEST_DEBUG: u64 = 64 << 20;
 const CHUNK: usize = 24 * 8192;
 const LONGEST_NAME: usize = 4096;
 
@@ -95,8 +97,10 @@ pub struct Elf {
     pub frames: Option<Part>,
     /// Symbol tables, the full one first.
     pub tables: Vec<Table>,
-    /// There is line information.
+    /// There is line information, and not too much to be looked at.
     pub lines: bool,
+    /// Bytes of debug information proper (`.debug_info`), much of which a look at it touches.
+    debug: u64,
 }
 
 impl Elf {
@@ -166,8 +170,12 @@ impl Elf {
                     writable: false,
                 });
             }
+            if name.starts_with(b".debug_info\0") || name.starts_with(b".zdebug_info\0") {
+                self.debug = self.debug.saturating_add(size);
+            }
             self.lines |= name.starts_with(b".debug_line\0") || name.starts_with(b".zdebug_line\0");
         }
+        self.lines &= self.debug <= LARGEST_DEBUG;
         Some(())
     }
 

@@ -1,18 +1,21 @@
 //! The front of the room: facts about locks, processes and threads.
 
 use super::atlas::{Atlas, Frame};
+use super::cache::Cache;
 use super::meaning::Role;
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{activity, meaning, memory, names, process, source, thread};
+use super::{activity, file, meaning, memory, names, process, source, thread};
 use crate::model::{
-    Activity, Fact, LockFact, LockKind, LockSeen, Look, Missing, ProcessFact, SiteClass, SiteFact,
-    ThreadFact, ThreadId, WaitSeen,
+    AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockKind, LockSeen, Look,
+    Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
 const STACK: usize = 1024;
+/// Processes whose program is remembered.
+const PROGRAMS: usize = 4096;
 
 /// Learns what the kernel half cannot know. Everything remembered is bounded.
 pub struct Enricher {
@@ -21,6 +24,8 @@ pub struct Enricher {
     freezers: activity::Freezers,
     sampler: Sampler,
     pythons: Pythons,
+    /// Programs by process, as of when it was first asked about.
+    programs: Cache<u32, process::Program>,
 }
 
 impl Default for Enricher {
@@ -49,6 +54,7 @@ impl Enricher {
             freezers: activity::Freezers::find(),
             sampler: Sampler::new(None),
             pythons: Pythons::new(),
+            programs: Cache::new(PROGRAMS),
         }
     }
 
@@ -171,7 +177,10 @@ impl Enricher {
         }
         let fresh = meaning::verdict(&meanings, wait.priority_inheritance, None);
         let (Some(first), Some(anchor)) = (frames.first(), fresh.anchor) else {
-            return (vec![fact(0, frames.first(), fresh.class)], fresh.class);
+            let known = frames.first().and_then(|first| self.atlas.anchor(first, None));
+            // What is known of the place by other stacks stays known.
+            let own = known.map_or(fresh.class, SiteClass::ByCaller);
+            return (vec![fact(0, frames.first(), own)], fresh.class);
         };
         let (mut hops, class) = match fresh.class {
             _ if wait.priority_inheritance || meanings[0].role == Role::LowLevelWait => {
@@ -229,14 +238,73 @@ impl Enricher {
         }
     }
 
+    /// What a lock is called that was acquired without anyone waiting.
+    pub fn acquired(&mut self, seen: &AcquiredSeen) -> Vec<Fact> {
+        let pid = seen.thread.pid;
+        // __kind of a glibc mutex: bit 7 says that processes share it (nptl/pthreadP.h).
+        let is_shared = seen.kind == LockKind::PthreadMutex
+            && Self::lock_words(pid, seen.address).is_some_and(|words| words[4] & 0x80 != 0);
+        let call_site = if seen.site == 0 { None } else { self.atlas.call_before(pid, seen.site) };
+        let shared = if is_shared { self.atlas.shared(pid, seen.address) } else { None };
+        let symbol = match &shared {
+            Some((place, Some(path))) if place.2 == 0 => Some(path.clone()),
+            Some((place, Some(path))) => Some(format!("{path}+{:#x}", place.2)),
+            Some((_, None)) => None,
+            None => self.atlas.object(pid, seen.address),
+        };
+        vec![Fact::Lock(LockFact {
+            pid,
+            address: seen.address,
+            kind: Some(seen.kind),
+            inner: 0,
+            symbol,
+            shared: shared.map(|(place, _)| place),
+            call_site,
+        })]
+    }
+
+    /// What lies before return addresses of a process.
+    pub fn places(&mut self, pid: u32, ips: &[u64]) -> Vec<Fact> {
+        let place = |&ip: &u64| {
+            Fact::Place(PlaceFact { pid, ip, call_site: self.atlas.call_before(pid, ip) })
+        };
+        ips.iter().map(place).collect()
+    }
+
     /// Who a process is.
     pub fn process(&mut self, pid: u32, image: u32) -> ProcessFact {
+        if let Some(program) = process::program(pid) {
+            self.programs.insert(pid, program);
+        }
         process::fact(pid, image)
     }
 
     /// The thread of a process that calls itself by this id in its PID namespace.
     pub fn thread(&mut self, pid: u32, ns_tid: u32) -> ThreadFact {
-        self.translator.thread(pid, ns_tid)
+        let fact = self.translator.thread(pid, ns_tid);
+        // What is asked about happened before: by now the process may run another program, and
+        // the name be that one's.
+        let before = self.programs.get(&pid).copied();
+        match before.is_none_or(|program| process::program(pid) == Some(program)) {
+            true => fact,
+            false => ThreadFact { name: String::new(), ..fact },
+        }
+    }
+
+    /// What a file is called that a thread has open.
+    pub fn file(
+        &mut self,
+        thread: ThreadId,
+        descriptor: Option<u32>,
+        device: u32,
+        inode: u64,
+    ) -> FileFact {
+        file::name(thread, descriptor, device, inode)
+    }
+
+    /// A process that has a lock.
+    pub fn holder(&mut self, pid: u32) -> HolderFact {
+        file::holder(pid)
     }
 
     /// What a thread does now.
@@ -262,8 +330,8 @@ impl Enricher {
         Some(thread::sleep(id)?.is_some_and(|s| s.on_futex(address)))
     }
 
-    /// Lets go of what has only sped up look-ups and was not needed for two seconds: call it now
-    /// and then. Debug information of large programs is mapped until then.
+    /// Lets go of what has only sped up look-ups and was not needed for a moment: call it now and
+    /// then. Debug information of large programs is mapped until then.
     pub fn rest(&mut self) {
         source::rest();
     }
@@ -273,6 +341,7 @@ impl Enricher {
         self.atlas.forget(pid);
         self.translator.forget(pid);
         self.pythons.forget(pid);
+        self.programs.remove(&pid);
     }
 }
 

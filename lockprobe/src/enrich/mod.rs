@@ -17,6 +17,7 @@
 //! | `atlas` | a stack as a list of functions, an address as a name |
 //! | `sample` | a stack copied from a thread that stands still |
 //! | `walk` | such a copy as functions with lines |
+//! | `perf_map` | names of generated code, as its makers write them |
 //! | `python` | functions of a Python program, from its memory |
 //! | `unwind` | one frame further up (pure) |
 //! | `given` | names the user gives by pattern (pure) |
@@ -25,6 +26,7 @@
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
+//! | `file` | files with locks, and who has one |
 //! | `activity`, `calls` | what a thread does, names of system calls |
 //! | `memory` | memory of other processes (the only `unsafe`) |
 //! | `cache` | a map that forgets |
@@ -39,11 +41,13 @@ mod cfi;
 
 mod elf;
 mod enricher;
+mod file;
 mod given;
 mod maps;
 mod meaning;
 mod memory;
 mod names;
+mod perf_map;
 mod process;
 mod python;
 mod sample;

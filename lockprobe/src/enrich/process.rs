@@ -4,6 +4,7 @@ use super::thread::{name, read_bounded};
 use crate::model::{ProcessFact, ThreadId, thread::printable};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt;
 
 /// Bounds of a command line.
 const LONGEST_COMMAND: u64 = 4096;
@@ -28,6 +29,15 @@ pub fn fact(pid: u32, image: u32) -> ProcessFact {
         executable,
         command,
     }
+}
+
+/// Device and inode of the executable: an exec changes them, unless the process runs the same program again.
+pub type Program = (u64, u64);
+
+/// The program a process runs.
+pub fn program(pid: u32) -> Option<Program> {
+    let file = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn start_ticks(pid: u32) -> Option<u64> {

@@ -17,8 +17,8 @@ const LARGEST: u64 = 256 << 20;
 const USES: u32 = 32;
 /// Functions put into one another that are told one by one.
 const MOST_INLINED: usize = 16;
-/// Unused for so long, it is dropped.
-const REST: Duration = Duration::from_secs(2);
+/// Unused for so long, it is dropped: what it has mapped of large programs counts as our memory.
+const REST: Duration = Duration::from_millis(200);
 
 /// A symbolizer, how often it was used, and when last.
 struct Kept {

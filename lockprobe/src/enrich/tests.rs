@@ -199,3 +199,78 @@ fn broken_binaries_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn a_thread_is_not_called_what_another_program_calls_it() {
+    // A shell that becomes `sleep`, which is another file, once it is told to.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "read line; exec sleep 60"]).stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pid = child.id();
+    let mut enricher = Enricher::new();
+    enricher.process(pid, 0);
+    let own = enricher.thread(pid, pid);
+    assert_eq!((own.tid, own.name.as_str()), (pid, "sh"));
+    drop(child.stdin.take());
+    let becomes = |_| {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        super::thread::name(ThreadId { pid, tid: pid }).is_some_and(|name| name == "sleep")
+    };
+    assert!((0..5000).any(becomes));
+    let then = enricher.thread(pid, pid);
+    assert_eq!((then.tid, then.name.as_str()), (pid, ""), "unknown rather than wrong");
+    enricher.forget(pid);
+    enricher.process(pid, 1);
+    assert_eq!(enricher.thread(pid, pid).name, "sleep");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// The stack of a thread that stands in a known function.
+#[cfg(target_env = "gnu")]
+fn frozen() -> super::Sample {
+    let (id, _) = asleep(super::memory::waits::mutex);
+    Enricher::new().sample(id, super::Wanted::Any, || true).unwrap_or_else(|e| panic!("{e:?}"))
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn a_frozen_stack_is_unwound_as_often_as_one_likes() {
+    let sample = frozen();
+    let mut enricher = Enricher::new();
+    let crate::model::Look::Asleep(stack) = enricher.stack(&sample) else { panic!() };
+    assert_eq!(enricher.stack(&sample), crate::model::Look::Asleep(stack.clone()));
+    let known = stack.frames.iter().find(|f| f.function.ends_with("waits::mutex"));
+    let (file, line) = known.unwrap_or_else(|| panic!("{stack}")).source.clone().unwrap();
+    assert!(file.ends_with("enrich/memory.rs") && line > 50, "{file}:{line}");
+}
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn copies_that_make_no_sense_are_walked_for_a_bounded_time() {
+    let mut sample = frozen();
+    let mut enricher = Enricher::new();
+    let (start, length, pc) = (sample.start, sample.bytes.len(), sample.at.pc);
+    let mut state = 1u64;
+    for round in 0..400 {
+        let words = (0..length / 8).flat_map(|i| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let inside = start + (state >> 33) % length as u64;
+            // Return addresses that are code, frames that point to frames, before and behind.
+            let word = match (state >> 59, round % 4) {
+                (_, 0) => pc,
+                (0..=9, 1) | (_, 2) => inside,
+                (10..=20, _) => pc.wrapping_add(state >> 52),
+                (21..=24, _) => start + 8 * i as u64,
+                _ => state,
+            };
+            word.to_le_bytes()
+        });
+        sample.bytes = words.collect();
+        sample.at.fp = (round % 3 != 0).then_some(start + round % 64);
+        sample.at.pc = if round % 5 == 0 { state } else { pc };
+        if let crate::model::Look::Asleep(stack) = enricher.stack(&sample) {
+            assert!(stack.frames.len() <= 128 && !stack.complete, "round {round}: {stack}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use super::atlas::{Atlas, Frame};
 use super::binary::Source;
 use super::sample::Sample;
 use super::unwind::{self, Base, FramePointer, Registers, Stack, Step};
-use super::{names, source};
+use super::{names, perf_map, source};
 use crate::model::{self, StackFrame, thread::printable};
 use std::sync::Arc;
 
@@ -62,6 +62,13 @@ impl Atlas {
         let runs: Vec<bool> = stops.iter().map(runs_python).collect();
         let last = runs.iter().rposition(|&runs| runs);
         let mut groups = sample.python.iter().flat_map(|python| &python.groups);
+        let generated = stops.iter().filter_map(|stop| match stop {
+            // A return address may be the first byte of the next function.
+            Stop::Generated(pc) => Some(pc - 1),
+            Stop::Code(_) => None,
+        });
+        let generated: Vec<u64> = generated.collect();
+        let mut generated = perf_map::names(sample.id.pid, &generated).into_iter();
         let mut inside = false;
         let mut frames = Vec::new();
         for (i, stop) in stops.iter().enumerate() {
@@ -74,7 +81,10 @@ impl Atlas {
                 // Between two calls of the interpreter lies how it calls itself.
                 Stop::Code(frame) if inside && Some(i) < last && of_interpreter(sample, frame) => {}
                 Stop::Code(frame) => self.tell(sample.id.pid, frame, &mut frames),
-                Stop::Generated(_) => frames.push(StackFrame::default()),
+                Stop::Generated(_) => {
+                    let function = generated.next().unwrap_or_default().into();
+                    frames.push(StackFrame { function, ..StackFrame::default() });
+                }
             }
         }
         // The copy may end before the frames do.

@@ -16,6 +16,14 @@ pub struct LockCounts {
 }
 
 impl LockCounts {
+    /// Adds one wait.
+    pub fn add(&mut self, waited: u64) {
+        self.waits += 1;
+        self.total += waited;
+        self.longest = self.longest.max(waited);
+        self.histogram.add(waited);
+    }
+
     /// Adds another's counts. A recording may say anything, so nothing may overflow.
     pub fn merge(&mut self, other: &Self) {
         self.waits = self.waits.saturating_add(other.waits);

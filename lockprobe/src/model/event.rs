@@ -1,6 +1,6 @@
 //! What a backend says happened to a lock.
 
-use super::{Holder, LockDescription, Mode, Precision, Thread};
+use super::{Holder, LockDescription, Mode, Outcome, Precision, Thread};
 use std::sync::Arc;
 
 /// One step in the life of an attempt or a hold.
@@ -48,6 +48,23 @@ pub enum What {
         error: &'static str,
         /// Sleeps of the attempt.
         sleeps: u32,
+    },
+    /// The thread asked, was refused, and asked again, without sleeping for the lock.
+    Polled {
+        /// First refused.
+        since: u64,
+        /// Who had the lock then, if that is known.
+        holder: Option<Holder>,
+        /// Who let it go, if it was had in the end.
+        from: Option<Holder>,
+        /// How it wanted it.
+        mode: Mode,
+        /// How it ended.
+        outcome: Outcome,
+        /// `error.type`, where it was given up.
+        error: Option<&'static str>,
+        /// How often it asked.
+        attempts: u32,
     },
     /// The thread let the lock go.
     Released {

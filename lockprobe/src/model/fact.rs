@@ -18,6 +18,12 @@ pub enum Fact {
     Lock(LockFact),
     /// Which thread a namespaced thread id means.
     Thread(ThreadFact),
+    /// What a file is called.
+    File(FileFact),
+    /// Who has a lock that belongs to a process.
+    Holder(HolderFact),
+    /// What lies at a return address.
+    Place(PlaceFact),
     /// What a thread was doing at a moment.
     Activity(Activity),
     /// What a thread's stack showed during a wait.
@@ -96,6 +102,17 @@ pub struct CallSite {
     pub offset: u64,
 }
 
+/// A return address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceFact {
+    /// Process id.
+    pub pid: u32,
+    /// The address.
+    pub ip: u64,
+    /// What lies there, if that could be found out.
+    pub call_site: Option<CallSite>,
+}
+
 impl fmt::Display for CallSite {
     /// `worker.c:42 in process_batch`, as far as it is known.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,4 +160,26 @@ pub struct ThreadFact {
     pub tid: u32,
     /// Its name.
     pub name: String,
+}
+
+/// A file with a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileFact {
+    /// Device, as the kernel numbers it.
+    pub device: u32,
+    /// Inode.
+    pub inode: u64,
+    /// Path as the waiter sees it; `None` when it has none any more.
+    pub path: Option<String>,
+}
+
+/// A process that has a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HolderFact {
+    /// Process id on this host.
+    pub pid: u32,
+    /// Its name; empty when there is no such process.
+    pub name: String,
+    /// How many threads it has; 0 when there is no such process.
+    pub threads: u32,
 }

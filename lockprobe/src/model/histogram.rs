@@ -27,6 +27,14 @@ impl Histogram {
         Self { buckets }
     }
 
+    /// Adds one duration in nanoseconds.
+    pub fn add(&mut self, nanos: u64) {
+        let octaves = (nanos.max(1) as f64).log2() - f64::from(MIN_EXPONENT);
+        let bucket = (octaves * f64::from(1 << SCALE)).ceil() - 1.0;
+        let bucket = (bucket.max(0.0) as usize).min(BUCKETS - 1);
+        self.buckets[bucket] = self.buckets[bucket].saturating_add(1);
+    }
+
     /// All counts, from 1 us upwards.
     pub fn counts(&self) -> &[u64] {
         &self.buckets

@@ -24,6 +24,28 @@ pub enum LockId {
         /// Offset of the word in the file.
         offset: u64,
     },
+    /// A part of a file, in one of the two tables the kernel keeps of every file.
+    File {
+        /// Device as the kernel numbers it.
+        device: u32,
+        /// Inode.
+        inode: u64,
+        /// fcntl(2)'s table rather than flock(2)'s.
+        fcntl: bool,
+        /// First byte.
+        start: u64,
+        /// Last byte; `i64::MAX` for the end of the file, wherever that is.
+        end: u64,
+    },
+    /// A System V semaphore.
+    Semaphore {
+        /// IPC namespace.
+        namespace: u32,
+        /// Set.
+        set: u32,
+        /// Number in the set.
+        number: u32,
+    },
     /// Some lock of this kind in a process: the address slept on is not the lock.
     Process {
         /// Process id.
@@ -42,6 +64,9 @@ impl LockId {
     }
 }
 
+/// Last byte of a lock that reaches to the end of its file.
+pub const END_OF_FILE: u64 = i64::MAX as u64;
+
 impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,6 +74,16 @@ impl fmt::Display for LockId {
             Self::Private { pid, image, address } => write!(f, "futex:{pid}.{image}:{address:#x}"),
             Self::Shared { device, inode, offset } => {
                 write!(f, "futex:dev{device:x}:ino{inode}:{offset:#x}")
+            }
+            Self::File { device, inode, fcntl: false, .. } => {
+                write!(f, "flock:dev{device:x}:ino{inode}")
+            }
+            Self::File { device, inode, start, end, .. } => {
+                write!(f, "fcntl:dev{device:x}:ino{inode}:{start}-")?;
+                if *end == END_OF_FILE { f.write_str("eof") } else { write!(f, "{end}") }
+            }
+            Self::Semaphore { namespace, set, number } => {
+                write!(f, "sysv:ns{namespace}:set{set}:{number}")
             }
             Self::Process { pid, image, kind } => {
                 let (system, name) = (kind.system(), kind.name());
@@ -137,6 +172,14 @@ kinds! {
     JavaPark = "java", "park";
     /// `Atomics.wait` of JavaScript, on a word of the engine's.
     JavaScriptAtomics = "v8", "atomics_wait";
+    /// flock(2) on a file: of an open file description.
+    Flock = "flock", "file";
+    /// fcntl(2) on a range of a file: of a process.
+    PosixFile = "fcntl", "posix";
+    /// fcntl(2) on a range of a file: of an open file description.
+    OpenFile = "fcntl", "ofd";
+    /// System V semaphore.
+    SysvSemaphore = "sysv_semaphore", "semaphore";
     /// Behaves like a lock, but nothing says which.
     Unknown = "futex", "unknown";
 }

@@ -7,7 +7,9 @@ pub mod counts;
 pub mod event;
 pub mod fact;
 pub mod finding;
+pub mod full;
 pub mod histogram;
+pub mod kernel;
 pub mod lock;
 pub mod names;
 pub mod observation;
@@ -21,9 +23,16 @@ pub mod thread;
 pub use activity::{Activity, Doing};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
-pub use fact::{CallSite, Fact, LockFact, ProcessFact, SiteClass, SiteFact, ThreadFact};
+pub use fact::{
+    CallSite, Fact, FileFact, HolderFact, LockFact, PlaceFact, ProcessFact, SiteClass, SiteFact,
+    ThreadFact,
+};
 pub use finding::{Edge, Finding, FindingKind};
+pub use full::{
+    AcquiredSeen, AcquisitionCounts, AcquisitionSummary, Inversion, LockOrder, OrderSeen,
+};
 pub use histogram::Histogram;
+pub use kernel::{CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, Phase};
 pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,

@@ -10,9 +10,9 @@ macro_rules! names {
 }
 
 names! {
-    /// Kind of locking system: `pthread`, `musl`, `cxx`, `rust_std`, `parking_lot`, `cpython`, `multiprocessing`, `go`, `java`, `v8`, `futex`.
+    /// Kind of locking system: `pthread`, `musl`, `cxx`, `rust_std`, `parking_lot`, `cpython`, `multiprocessing`, `go`, `java`, `v8`, `futex`, `flock`, `fcntl`, `sysv_semaphore`.
     LOCK_SYSTEM_NAME = "lock.system.name";
-    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `static_init`, `gil`, `parked_mutex`, `runtime_lock`, `monitor`, `park`, `atomics_wait`, `unknown`.
+    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `static_init`, `gil`, `parked_mutex`, `runtime_lock`, `monitor`, `park`, `atomics_wait`, `file`, `posix`, `ofd`, `unknown`.
     LOCK_TYPE = "lock.type";
     /// Name of the lock: a symbol, else the first contended call site, else its address.
     LOCK_NAME = "lock.name";
@@ -22,7 +22,7 @@ names! {
     LOCK_SCOPE = "lock.scope";
     /// `exclusive`, `shared` or `unknown`.
     LOCK_MODE = "lock.mode";
-    /// `acquired`, `abandoned`, or `waiting` when observation ended first.
+    /// `acquired`, `abandoned`, `refused` when it was asked for but once, or `waiting` when observation ended first.
     LOCK_OUTCOME = "lock.outcome";
     /// `confirmed` when the call site says what the lock is, `candidate` when its behaviour does.
     LOCK_CONFIDENCE = "lock.confidence";
@@ -50,7 +50,7 @@ names! {
     LOCK_HOLDER_TID = "lock.holder.tid";
     /// Its name.
     LOCK_HOLDER_NAME = "lock.holder.name";
-    /// How it is known: `owner_word`, `waker` (inferred) or `last_acquirer` (inferred).
+    /// How it is known: `owner_word`, `lock_table` (the kernel's own), `waker` (inferred) or `last_acquirer` (inferred).
     LOCK_HOLDER_SOURCE = "lock.holder.source";
     /// Thread that let the lock go to this waiter.
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
@@ -60,13 +60,13 @@ names! {
     THREAD_STATE = "thread.state";
     /// System call the thread was in.
     THREAD_CALL = "thread.call";
-    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `holder_stopped`, `holder_frozen`, `holder_in_io`.
+    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `holder_stopped`, `holder_frozen`, `holder_in_io`, and `lock_order_inversion`: a deadlock that is possible.
     LOCK_FINDING_TYPE = "lock.finding.type";
     /// Identity of a finding, the same when it begins and when it ends.
     LOCK_FINDING_ID = "lock.finding.id";
     /// `begin` when it is found, `end` when it is over.
     LOCK_FINDING_STATE = "lock.finding.state";
-    /// Why an attempt ended without the lock: `timeout`, `thread_exit`.
+    /// Why an attempt ended without the lock: `timeout`, `thread_exit`, `interrupted`, `deadlock`, `gave_up`.
     ERROR_TYPE = "error.type";
     /// Process id.
     PROCESS_PID = "process.pid";

@@ -1,6 +1,9 @@
 //! What the kernel half saw, decoded, before anyone has said what it means.
 
-use super::{Fact, LockCounts, Losses, Thread, ThreadId};
+use super::{
+    AcquiredSeen, AcquisitionCounts, CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait,
+    LockCounts, Losses, OrderSeen, Thread, ThreadId,
+};
 
 /// One decoded record.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +16,19 @@ pub enum Observation {
     Waiting(WaitSeen),
     /// A lock was contended for the first time.
     Lock(Box<LockSeen>),
+    /// A wait for a lock the kernel keeps.
+    KernelWait(KernelWait),
+    /// A lock the kernel keeps was contended for the first time.
+    KernelLock(KernelLockSeen),
+    /// Something happened to a contended lock of a file.
+    File(FileSeen),
+    /// Counts of one lock the kernel keeps, at the end.
+    KernelCounts {
+        /// Which.
+        key: CountsKey,
+        /// The counts.
+        counts: LockCounts,
+    },
     /// A process or thread began, changed or ended.
     Process(ProcessSeen),
     /// Counts of one lock, at the end.
@@ -32,6 +48,21 @@ pub enum Observation {
     Tick(u64),
     /// Something learnt outside the kernel.
     Fact(Fact),
+    /// Full mode: a lock was acquired for the first time.
+    Acquired(AcquiredSeen),
+    /// Full mode: a lock was asked for while another was held, for the first time.
+    FirstOrder(OrderSeen),
+    /// Full mode: every acquisition of a lock, at the end.
+    Acquisitions {
+        /// Which lock, and where it was acquired first.
+        seen: AcquiredSeen,
+        /// The counts.
+        counts: AcquisitionCounts,
+    },
+    /// Full mode: an order of two locks, at the end.
+    Order(OrderSeen),
+    /// Full mode: what it lost, by cause, at the end.
+    FullLosses(Vec<(&'static str, u64)>),
 }
 
 /// Why a frame of the source is no observation.
@@ -172,7 +203,11 @@ impl Observation {
         match self {
             Self::Wait(w) | Self::Resume(w) | Self::Waiting(w) => Some(w.thread.id),
             Self::Lock(l) => Some(l.thread.id),
+            Self::KernelWait(w) => Some(w.thread.id),
+            Self::KernelLock(l) => Some(l.thread.id),
+            Self::File(f) => Some(f.thread.id),
             Self::Process(p) => Some(p.thread.id),
+            Self::Acquired(a) => Some(a.thread),
             _ => None,
         }
     }

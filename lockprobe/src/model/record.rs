@@ -1,8 +1,8 @@
 //! What leaves the pipeline: one record a line, a span or a log entry.
 
 use super::{
-    AcquireSpan, Finding, HoldSpan, Holder, LockCounts, LockDescription, Losses, Precision,
-    ProcessFact,
+    AcquireSpan, AcquisitionSummary, Finding, HoldSpan, Holder, Inversion, LockCounts,
+    LockDescription, Losses, Precision, ProcessFact,
 };
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ pub enum Record {
     Hold(Arc<HoldSpan>),
     /// A conclusion.
     Finding(Arc<Finding>),
+    /// A deadlock that is possible, though none has happened.
+    Inversion(Arc<Inversion>),
     /// A process was seen for the first time, or runs a new program.
     Process(Arc<ProcessFact>),
     /// The end.
@@ -55,6 +57,8 @@ pub struct Summary {
     pub min_wait: u64,
     /// Locks, most total waiting first.
     pub locks: Vec<LockSummary>,
+    /// Full mode: acquisitions by lock, most first.
+    pub acquisitions: Option<Vec<AcquisitionSummary>>,
     /// Findings.
     pub findings: u64,
     /// What is missing, and why.

@@ -21,12 +21,32 @@ pub enum HolderSource {
     Waker,
     /// It was seen acquiring before the wait began, and not seen letting go; inferred.
     LastAcquirer,
+    /// The kernel's own table of locks named its process.
+    LockTable,
+}
+
+impl HolderSource {
+    /// Value of `lock.holder.source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OwnerWord => "owner_word",
+            Self::Waker => "waker",
+            Self::LastAcquirer => "last_acquirer",
+            Self::LockTable => "lock_table",
+        }
+    }
+
+    /// Whether the lock itself says so, or the kernel that keeps it.
+    pub fn is_certain(self) -> bool {
+        matches!(self, Self::OwnerWord | Self::LockTable)
+    }
 }
 
 /// The thread that had the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Who; `tid` is 0 where the owner word names a thread that is not there any more.
+    /// Who; `tid` is 0 where the owner word names a thread that is not there any more, and where the
+    /// lock belongs to a process of several threads, or to one that is gone.
     pub id: ThreadId,
     /// Its name, empty when it could not be read.
     pub name: String,
@@ -41,8 +61,22 @@ pub enum Outcome {
     Acquired,
     /// It stopped waiting: time-out, or its end.
     Abandoned,
+    /// It asked once, without waiting, and did not get it.
+    Refused,
     /// It still waited when observation ended.
     Waiting,
+}
+
+impl Outcome {
+    /// Value of `lock.outcome`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acquired => "acquired",
+            Self::Abandoned => "abandoned",
+            Self::Refused => "refused",
+            Self::Waiting => "waiting",
+        }
+    }
 }
 
 /// Request to outcome. Times are CLOCK_MONOTONIC nanoseconds.

@@ -137,10 +137,10 @@ impl Stacks {
             {
                 let at = open.others.iter().position(|(id, _)| *id == waker.id);
                 open.holder = at.map(|at| open.others.swap_remove(at));
-                if open.told {
-                    facts.extend(open.holder.map(|(id, copied)| fact(key, id, copied, enricher)));
-                    return facts;
-                }
+            }
+            if open.told {
+                facts.extend(open.holder.map(|(id, copied)| fact(key, id, copied, enricher)));
+                return facts;
             }
             tell(key, &mut open, enricher, &mut facts);
         } else if let Some((_, sample)) = first.filter(|_| !self.known.contains_key(&key)) {

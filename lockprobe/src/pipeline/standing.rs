@@ -21,6 +21,7 @@ impl Pipeline {
         self.now = self.now.max(now);
         let mut events = Vec::new();
         self.futex.observe(&Observation::Tick(now), &mut events);
+        self.kernel_locks.observe(&Observation::Tick(now), &mut events);
         self.push(events);
         self.drain(u64::MAX, out);
         let roots = snapshot::root_holders(self.tracker.table());

@@ -28,6 +28,7 @@ impl Pipeline {
             end: self.now,
             min_wait: self.session.min_wait,
             locks,
+            acquisitions: self.full.summary(&self.processes),
             findings: self.findings,
             losses: self.losses(),
             received: self.health.received,
@@ -37,6 +38,9 @@ impl Pipeline {
     fn sum_up(&self, lock: &Arc<LockDescription>, pid: u32, counts: &LockCounts) -> LockSummary {
         let none = LockUsage::default();
         let usage = self.usage.of(&lock.id).unwrap_or(&none);
+        // The kernel's own locks are counted for all processes together.
+        let waiter = usage.lock.as_ref().filter(|_| pid == 0).map(|(_, pid)| *pid);
+        let pid = waiter.unwrap_or(pid);
         let mut counts = counts.clone();
         counts.longest = counts.longest.max(usage.longest_wait);
         LockSummary {
@@ -55,6 +59,7 @@ impl Pipeline {
     /// Everything that is missing, by stage and cause, zeros included.
     fn losses(&self) -> Losses {
         let mut losses = self.kernel.clone();
+        self.full.losses(&mut losses);
         let health = &self.health;
         losses.dropped.extend([
             ("decode", "malformed_length", health.malformed_length),

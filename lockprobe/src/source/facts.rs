@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::model::{
-    Activity, CallSite, Doing, Fact, LockFact, LockKind, Look, Missing, ProcessFact, SiteClass,
-    SiteFact, Stack, StackFact, StackFrame, ThreadFact, ThreadId,
+    Activity, CallSite, Doing, Fact, FileFact, HolderFact, LockFact, LockKind, Look, Missing,
+    PlaceFact, ProcessFact, SiteClass, SiteFact, Stack, StackFact, StackFrame, ThreadFact,
+    ThreadId,
 };
 
 /// Most frames read of one stack; no more are written.
@@ -33,6 +34,16 @@ pub fn to_json(fact: &Fact) -> Value {
         Fact::Thread(t) => json!({
             "fact": "thread", "pid": t.pid, "ns_tid": t.ns_tid, "home": t.home, "tid": t.tid,
             "name": t.name,
+        }),
+        Fact::File(f) => json!({
+            "fact": "file", "device": f.device, "inode": f.inode, "path": f.path,
+        }),
+        Fact::Holder(h) => json!({
+            "fact": "holder", "pid": h.pid, "name": h.name, "threads": h.threads,
+        }),
+        Fact::Place(p) => json!({
+            "fact": "place", "pid": p.pid, "ip": p.ip,
+            "call_site": p.call_site.as_ref().map(call_site_to_json),
         }),
         Fact::Activity(a) => json!({
             "fact": "activity", "pid": a.id.pid, "tid": a.id.tid, "time": a.time,
@@ -148,6 +159,21 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             tid: number(&value["tid"])?,
             name: text(&value["name"])?,
         }),
+        "file" => Fact::File(FileFact {
+            device: number(&value["device"])?,
+            inode: value["inode"].as_u64()?,
+            path: text(&value["path"]),
+        }),
+        "holder" => Fact::Holder(HolderFact {
+            pid: number(&value["pid"])?,
+            name: text(&value["name"])?,
+            threads: number(&value["threads"])?,
+        }),
+        "place" => Fact::Place(PlaceFact {
+            pid: number(&value["pid"])?,
+            ip: value["ip"].as_u64()?,
+            call_site: call_site_from_json(&value["call_site"]),
+        }),
         "activity" => Fact::Activity(activity_from_json(&value)?),
         "stack" => Fact::Stack(StackFact {
             waiter: thread_from_json(&value["waiter"])?,
@@ -240,7 +266,11 @@ mod tests {
                     offset: 0x1149,
                 }),
             }),
+            Fact::File(FileFact { device: 0x80_0001, inode: 9, path: Some("/tmp/x".into()) }),
+            Fact::File(FileFact { device: 8, inode: 9, path: None }),
+            Fact::Holder(HolderFact { pid: 7, name: "w".into(), threads: 2 }),
             Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, home: 8, tid: 70, name: "io".into() }),
+            Fact::Place(PlaceFact { pid: 7, ip: 0x1234, call_site: None }),
         ];
         let frame = StackFrame {
             function: "process_batch".into(),

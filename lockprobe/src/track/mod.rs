@@ -65,6 +65,7 @@ impl Tracker {
                     confirmed: since,
                 });
             }
+            What::Polled { .. } => out.extend(self.polled(event).map(Span::Acquire)),
             What::StillWaiting { holder } => self.table.confirm(id, event.time, holder),
             What::Acquired { from, wake_delay, sleeps } => {
                 let end = End { time: event.time, outcome: Outcome::Acquired, error: None };
@@ -127,6 +128,33 @@ impl Tracker {
             sleeps,
             queue_depth,
             start_estimated: estimated,
+            stacks: None,
+        })
+    }
+
+    /// An attempt that did not sleep in the lock: it was never in the table.
+    fn polled(&self, event: LockEvent) -> Option<AcquireSpan> {
+        let LockEvent { time, lock, thread, what } = event;
+        let What::Polled { since, holder, from, mode, outcome, error, attempts } = what else {
+            return None;
+        };
+        let hold = from.as_ref().and_then(|from| self.table.last_hold(&lock.id, from.id, time));
+        Some(AcquireSpan {
+            id: span_id(&lock.id, thread.id, since, Role::Acquire),
+            mode,
+            queue_depth: 1 + self.table.waiters(&lock.id),
+            lock,
+            thread,
+            start: since,
+            end: time.max(since),
+            outcome,
+            error,
+            holder,
+            handed_over_by: from,
+            blocked_by: hold,
+            wake_delay: None,
+            sleeps: attempts,
+            start_estimated: false,
             stacks: None,
         })
     }

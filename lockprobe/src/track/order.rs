@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::model::LockEvent;
+use crate::model::{LockEvent, What};
 
 /// Most events held back; beyond it the oldest come out early.
 const AT_MOST: usize = 65_536;
@@ -44,7 +44,7 @@ impl Reorder {
     /// Takes an event. One that should have come out already comes out next, and is counted.
     pub fn push(&mut self, event: LockEvent) {
         // The beginning of a wait is told at its end: it is not late, it is history.
-        let history = matches!(event.what, crate::model::What::Contended { .. });
+        let history = matches!(event.what, What::Contended { .. } | What::Polled { .. });
         if event.time < self.latest && !history {
             self.late += 1;
         }

@@ -12,7 +12,7 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::{LockTable, Ongoing};
-use crate::model::{Holder, HolderSource, ThreadId};
+use crate::model::{Holder, ThreadId};
 
 /// What has to happen before a thread goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Lists {
 /// The holder of a wait, if it is certain and there: an inferred one must not make a deadlock.
 pub fn certain_holder(wait: &Ongoing) -> Option<&Holder> {
     let holder = wait.current_holder.as_ref()?;
-    (holder.source == HolderSource::OwnerWord && holder.id.tid != 0).then_some(holder)
+    (holder.source.is_certain() && holder.id.tid != 0).then_some(holder)
 }
 
 /// Threads that wait for each other in a circle, each circle once, in the order of waiting.

@@ -39,6 +39,11 @@ impl Attempts {
         earlier.filter(|e| e.wait.start != start && e.wait.ran != 0)
     }
 
+    /// The attempt a thread is in.
+    pub fn of(&self, id: ThreadId) -> Option<&WaitSeen> {
+        self.open.get(&id).map(|attempt| &attempt.wait)
+    }
+
     /// A thread sleeps on in the attempt that [`Attempts::ran`] saw last.
     pub fn resume(&mut self, wait: &WaitSeen) {
         let id = wait.thread.id;

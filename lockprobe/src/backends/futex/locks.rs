@@ -244,6 +244,24 @@ impl Locks {
         Some(describe((pid, self.image(pid)), address, &taking, fact, shared))
     }
 
+    /// Whether anything has been learnt of an address.
+    pub fn names(&self, pid: u32, address: u64) -> bool {
+        self.addresses.get(&(pid, address)).is_some_and(|known| known.fact.is_some())
+    }
+
+    /// The lock at an address that is one: a lock function was called with it.
+    pub fn of_kind(&self, pid: u32, address: u64, kind: LockKind) -> Arc<LockDescription> {
+        let known = self.addresses.get(&(pid, address));
+        let described = known.and_then(|k| k.described.as_ref());
+        if let Some(described) = described.filter(|d| d.taking.confirmed && d.taking.inner == 0) {
+            return described.lock.clone();
+        }
+        let fact = known.and_then(|k| k.fact.as_ref()).filter(|fact| fact.inner == 0);
+        let kind = fact.and_then(|f| f.kind).unwrap_or(kind);
+        let taking = Taking { kind, mode: kind.mode(), inner: 0, confirmed: true };
+        describe((pid, self.image(pid)), address, &taking, fact, fact.and_then(|f| f.shared))
+    }
+
     /// How many programs a process had run before its present one.
     pub fn image(&self, pid: u32) -> u32 {
         self.images.get(&pid).copied().unwrap_or(0)
@@ -282,13 +300,22 @@ fn describe(
         None => LockId::Private { pid, image, address },
     };
     let call_site = fact.and_then(|f| f.call_site.clone());
-    Arc::new(LockDescription { id, kind, name: name(address, id, fact), confirmed, call_site })
+    Arc::new(LockDescription {
+        id,
+        kind,
+        name: name(kind, address, id, fact),
+        confirmed,
+        call_site,
+    })
 }
 
 /// A symbol; else where it was first contended; else its address.
-fn name(address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
-    if let LockId::Process { kind, .. } = id {
+fn name(kind: LockKind, address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
+    if let LockId::Process { .. } = id {
         return format!("some {} {}", kind.system(), kind.name()).into();
+    }
+    if kind == LockKind::PythonGil {
+        return "GIL".into();
     }
     if let Some(symbol) = fact.and_then(|f| f.symbol.as_deref()) {
         return symbol.into();

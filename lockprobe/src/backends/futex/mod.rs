@@ -9,7 +9,9 @@
 mod attempts;
 mod callers;
 mod locks;
+mod owners;
 mod people;
+mod slices;
 #[cfg(test)]
 mod tests;
 
@@ -18,12 +20,14 @@ use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
 use callers::Callers;
-use locks::{Locks, Taking};
+use locks::Locks;
+use owners::{first_owner, had_it, last_owner, released};
 use people::People;
+use slices::{Slices, sliced};
 
 use crate::model::{
     Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Mode, Observation,
-    Precision, ProcessEvent, ProcessSeen, Thread, ThreadId, WaitSeen, WakeReason, Wakes, What,
+    ProcessEvent, ProcessSeen, ThreadId, WaitSeen, WakeReason, Wakes, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
@@ -63,6 +67,7 @@ pub struct Futex {
     people: People,
     callers: Callers,
     attempts: Attempts,
+    slices: Slices,
     skipped: Skipped,
 }
 
@@ -93,6 +98,13 @@ impl Futex {
         }
     }
 
+    /// The wait from its beginning, where the run time cuts it into slices.
+    fn whole<'a>(&self, wait: &'a WaitSeen) -> Cow<'a, WaitSeen> {
+        let taking = self.locks.taking(wait);
+        let whole = taking.and_then(|t| self.slices.join(wait, &t, &self.attempts));
+        whole.map_or(Cow::Borrowed(wait), Cow::Owned)
+    }
+
     /// A first contention, after what was learnt of it.
     fn first(&mut self, seen: &LockSeen) {
         self.people.meet(&seen.thread);
@@ -117,7 +129,7 @@ impl Futex {
                 self.people.forget_the_missing();
                 self.settle(now.saturating_sub(GRACE), out);
             }
-            Observation::Counts { .. } | Observation::Losses(_) => {}
+            _ => {}
         }
     }
 
@@ -134,6 +146,16 @@ impl Futex {
         site: (u64, u64),
     ) -> Option<Arc<LockDescription>> {
         self.locks.at(pid, address, site)
+    }
+
+    /// Whether a lock at this address has been given a name.
+    pub fn names(&self, pid: u32, address: u64) -> bool {
+        self.locks.names(pid, address)
+    }
+
+    /// The lock at an address, of this kind if nothing more is known of it.
+    pub fn lock_of_kind(&self, pid: u32, address: u64, kind: LockKind) -> Arc<LockDescription> {
+        self.locks.of_kind(pid, address, kind)
     }
 
     /// Whether the wait is for a lock, as far as is known.
@@ -163,7 +185,8 @@ impl Futex {
             Fact::Site(site) => self.locks.learn_site(site),
             Fact::Lock(lock) => self.locks.learn_lock(lock),
             Fact::Thread(thread) => self.people.learn(thread),
-            Fact::Process(_) | Fact::Stack(_) | Fact::Activity(_) => {}
+            // Nothing about waits.
+            _ => {}
         }
     }
 
@@ -220,13 +243,16 @@ impl Futex {
             }
         }
         self.locks.see(wait);
+        let taking = self.locks.taking(wait);
+        let wait = &*self.whole(wait);
         let attempt = self.attempt(wait);
         // That the lock was let go is certain, whatever becomes of the attempt.
         if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker) {
             self.contended(&attempt, &lock, out);
-            let what = self.locks.taking(wait).and_then(|t| released(wait, waker, &t));
+            let what = taking.and_then(|t| released(wait, waker, &t));
             let event = |what| LockEvent { time: wait.woken, lock, thread: *waker, what };
             out.extend(what.map(event));
+            taking.iter().for_each(|taking| self.slices.note(wait, taking));
         }
         // An earlier attempt of this thread is over: it is at another one.
         if let Some(earlier) = self.attempts.ran(attempt) {
@@ -237,6 +263,7 @@ impl Futex {
     fn waiting(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
         self.people.meet(&wait.thread);
         self.locks.see(wait);
+        let wait = &*self.whole(wait);
         let attempt = self.attempt(wait);
         let first = attempt.holder.clone();
         if let Some(earlier) = self.attempts.asleep(attempt) {
@@ -293,6 +320,9 @@ impl Futex {
             None if wait.sleeps == 1 && wait.released_before <= wait.slept => {
                 taking.filter(|t| had_it(t.kind, wait)).and_then(|_| self.waker(wait))
             }
+            None if taking.is_some_and(|t| sliced(t.kind)) && self.slices.in_one_hand(wait) => {
+                self.waker(wait)
+            }
             None => None,
         };
         let mode = taking.map_or(Mode::Unknown, |t| t.mode);
@@ -315,7 +345,9 @@ impl Futex {
         let Some(lock) = self.lock_of(wait) else { return };
         self.contended(attempt, &lock, out);
         let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));
-        let timed_out = wait.timed && matches!(wait.reason, WakeReason::Other);
+        // The last of several slices may have been too short to be told: it got the lock then.
+        let gives_up = wait.timed && !sliced(lock.kind);
+        let timed_out = gives_up && matches!(wait.reason, WakeReason::Other);
         let sleeps = wait.sleeps;
         let what = if timed_out {
             What::Abandoned { error: "timeout", sleeps }
@@ -325,53 +357,4 @@ impl Futex {
         };
         out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
     }
-}
-
-/// Whether the waker is known to have had the lock, not just to have woken the thread.
-fn had_it(kind: LockKind, wait: &WaitSeen) -> bool {
-    match kind.wakes() {
-        Wakes::Owner => true,
-        // It had waited for it itself before it let it go.
-        Wakes::Poster => wait.holder_since.is_some(),
-        Wakes::Sharer | Wakes::Anybody => false,
-    }
-}
-
-/// The waker let the lock go when it woke the thread; it had it at least since the thread slept.
-fn released(wait: &WaitSeen, waker: &Thread, taking: &Taking) -> Option<What> {
-    let owned = last_owner(taking, wait) == Some(waker.ns_tid);
-    if taking.kind.hides_identity() || !(owned || had_it(taking.kind, wait)) {
-        return None;
-    }
-    let not_before = wait.released_before;
-    // A writer wakes all readers at once; that is one release.
-    if taking.kind.wakes() == Wakes::Sharer && not_before > wait.slept {
-        return None;
-    }
-    let (since, precision) = match wait.holder_since {
-        Some(since) if wait.hold_exact => (since, Precision::Exact),
-        _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
-        _ => (not_before, Precision::Unknown),
-    };
-    let source = if owned { HolderSource::OwnerWord } else { HolderSource::Waker };
-    let holder = Holder { id: waker.id, name: waker.name(), source };
-    Some(What::Released { holder, since, not_before, precision })
-}
-
-/// Who had the lock when the attempt began, as its memory named it then.
-fn first_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
-    let mut words = wait.words?;
-    match taking.kind {
-        LockKind::PthreadMutex => words[2] = wait.first_owner?,
-        // The kernel hands it over, and the thread sleeps but once.
-        LockKind::PriorityInheritance => {}
-        _ if wait.sleeps == 1 => {}
-        _ => return None,
-    }
-    taking.kind.owner(taking.inner, &words)
-}
-
-/// Who had the lock when its memory was last read.
-fn last_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
-    taking.kind.owner(taking.inner, &wait.words?)
 }

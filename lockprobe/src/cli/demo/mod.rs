@@ -59,6 +59,8 @@ fn run(scenario: Scenario) -> anyhow::Result<(Truth, Ended)> {
         min_wait: Duration::from_millis(1),
         duration: Some(Duration::from_secs(30)),
         ring_size: 4 << 20,
+        full: false,
+        naive_probes: false,
     };
     // The workload waits for a byte: it begins when everything is attached.
     let stdin = Arc::new(Mutex::new(child.stdin.take()));

@@ -1,6 +1,7 @@
 //! The console: a line a wait as it ends, then the sums.
 
 pub mod findings;
+mod full;
 mod stacks;
 mod summary;
 
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 
 use super::{Sink, Told, duration, tell, thread_label};
-use crate::model::{AcquireSpan, Finding, Holder, HolderSource, Outcome, Record, Session};
+use crate::model::{AcquireSpan, Finding, Holder, Outcome, Record, Session};
 
 const PROCESSES_AT_MOST: usize = 65_536;
 const HEADER: &str = "    TIME  PROCESS               THREAD                 WAIT        LOCK                                     HELD BY";
@@ -54,7 +55,7 @@ fn held_by(holder: Option<&Holder>) -> String {
         None => "unknown".to_owned(),
         Some(h) => {
             let label = thread_label(&h.name, h.id);
-            let guess = if h.source == HolderSource::OwnerWord { "" } else { " (inferred)" };
+            let guess = if h.source.is_certain() { "" } else { " (inferred)" };
             label + guess
         }
     }
@@ -109,6 +110,7 @@ impl Console {
         let remark = match (span.outcome, span.error) {
             (Outcome::Acquired, _) => String::new(),
             (Outcome::Abandoned, error) => format!("  gave up: {}", error.unwrap_or("unknown")),
+            (Outcome::Refused, _) => "  refused".to_owned(),
             (Outcome::Waiting, _) => "  still waiting".to_owned(),
         };
         let remark = self.paint(AnsiColor::Red.on_default(), &remark);
@@ -153,6 +155,7 @@ impl Sink for Console {
             // A hold shows in the waits it caused and in the sums.
             Record::Hold(_) => {}
             Record::Finding(finding) => self.finding(finding)?,
+            Record::Inversion(inversion) => self.inversion(inversion)?,
             Record::Summary(summary) => self.summary(summary)?,
         }
         Ok(())

@@ -22,6 +22,9 @@ impl Console {
         if self.header_shown {
             writeln!(self.out)?;
         }
+        if let Some(acquisitions) = &summary.acquisitions {
+            self.acquisitions(acquisitions)?;
+        }
         if summary.locks.is_empty() {
             writeln!(self.out, "No lock waits in {length}.")?;
         } else {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::full;
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, HolderSource,
-    LockDescription, LockSummary, Losses, Outcome, Precision, ProcessFact, Record, Session, SpanId,
-    Summary,
+    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, LockDescription,
+    LockSummary, Losses, Precision, ProcessFact, Record, Session, SpanId, Summary,
 };
 
-type Object = Map<String, Value>;
+pub(super) type Object = Map<String, Value>;
 
 /// One record as an object. Services are names of processes by id.
 pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, String>) -> Value {
@@ -21,18 +21,19 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
         Record::Acquire(span) => acquire(&mut o, span, session, services),
         Record::Hold(span) => hold(&mut o, span, session, services),
         Record::Finding(found) => finding(&mut o, found, session),
+        Record::Inversion(found) => full::inversion(&mut o, found, session),
         Record::Process(fact) => process(&mut o, fact),
         Record::Summary(summary) => summarise(&mut o, summary, session),
     }
     Value::Object(o)
 }
 
-fn put(o: &mut Object, key: &str, value: impl Into<Value>) {
+pub(super) fn put(o: &mut Object, key: &str, value: impl Into<Value>) {
     o.insert(key.to_owned(), value.into());
 }
 
 /// Nanoseconds as seconds.
-fn seconds(nanos: u64) -> f64 {
+pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 
@@ -78,7 +79,7 @@ pub fn finding_to_json(found: &Finding, session: &Session) -> Value {
     Value::Object(o)
 }
 
-fn lock(o: &mut Object, lock: &LockDescription) {
+pub(super) fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_SYSTEM_NAME, lock.kind.system());
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
@@ -92,7 +93,7 @@ fn lock(o: &mut Object, lock: &LockDescription) {
     }
 }
 
-fn call_site(o: &mut Object, site: &CallSite) {
+pub(super) fn call_site(o: &mut Object, site: &CallSite) {
     if !site.function.is_empty() {
         put(o, CODE_FUNCTION_NAME, site.function.as_str());
     }
@@ -102,22 +103,13 @@ fn call_site(o: &mut Object, site: &CallSite) {
     }
 }
 
-/// How a holder is known, as `lock.holder.source` has it.
-pub fn source_name(source: HolderSource) -> &'static str {
-    match source {
-        HolderSource::OwnerWord => "owner_word",
-        HolderSource::Waker => "waker",
-        HolderSource::LastAcquirer => "last_acquirer",
-    }
-}
-
 fn holder(o: &mut Object, holder: &Holder) {
     put(o, LOCK_HOLDER_PID, holder.id.pid);
     put(o, LOCK_HOLDER_TID, holder.id.tid);
     if !holder.name.is_empty() {
         put(o, LOCK_HOLDER_NAME, holder.name.as_str());
     }
-    put(o, LOCK_HOLDER_SOURCE, source_name(holder.source));
+    put(o, LOCK_HOLDER_SOURCE, holder.source.name());
 }
 
 fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMap<u32, String>) {
@@ -127,12 +119,7 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     put(o, THREAD_NAME, s.thread.name());
     lock(o, &s.lock);
     put(o, LOCK_MODE, s.mode.name());
-    let outcome = match s.outcome {
-        Outcome::Acquired => "acquired",
-        Outcome::Abandoned => "abandoned",
-        Outcome::Waiting => "waiting",
-    };
-    put(o, LOCK_OUTCOME, outcome);
+    put(o, LOCK_OUTCOME, s.outcome.name());
     if let Some(error) = s.error {
         put(o, ERROR_TYPE, error);
     }
@@ -183,7 +170,7 @@ fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32,
         HoldEnd::Unknown => "unknown",
     };
     put(o, LOCK_HOLD_END, ended);
-    put(o, LOCK_HOLDER_SOURCE, source_name(s.holder.source));
+    put(o, LOCK_HOLDER_SOURCE, s.holder.source.name());
     put(o, LOCK_WAITERS, s.waiters);
 }
 
@@ -261,6 +248,9 @@ fn summarise(o: &mut Object, summary: &Summary, session: &Session) {
     put(o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
     put(o, "min_wait", seconds(summary.min_wait));
     put(o, "locks", summary.locks.iter().map(lock_summary).collect::<Vec<Value>>());
+    if let Some(rows) = &summary.acquisitions {
+        put(o, "acquisitions", rows.iter().map(full::acquisitions).collect::<Vec<Value>>());
+    }
     put(o, "findings", summary.findings);
     put(o, "received", summary.received);
     losses(o, &summary.losses);

@@ -2,6 +2,7 @@
 
 mod convert;
 pub mod findings;
+mod full;
 pub mod schema;
 pub mod snapshot;
 #[cfg(test)]
@@ -46,7 +47,7 @@ impl Sink for JsonLines {
         let object = convert::to_json(record, &self.session, &self.services);
         serde_json::to_writer(&mut self.out, &object)?;
         self.out.write_all(b"\n")?;
-        if matches!(record, Record::Finding(_) | Record::Summary(_)) {
+        if matches!(record, Record::Finding(_) | Record::Inversion(_) | Record::Summary(_)) {
             self.out.flush()?;
         }
         Ok(())

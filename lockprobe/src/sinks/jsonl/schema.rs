@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::full::INVERSION;
 use crate::model::names;
 use crate::model::names::*;
 use crate::model::{Doing, FindingKind};
@@ -12,7 +13,7 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lockprobe JSON lines",
         "description": "One object a line. The last line of a complete output is the summary.",
-        "oneOf": [acquire(), hold(), finding(), process(), summary(), look()],
+        "oneOf": [acquire(), hold(), finding(), inversion(), process(), summary(), look()],
     })
 }
 
@@ -33,13 +34,15 @@ fn property(key: &str) -> Value {
         | LOCK_HOLDER_TID
         | LOCK_HANDED_OVER_BY_TID
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
-        LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "waiting"] }),
+        LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "refused", "waiting"] }),
         LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
         LOCK_SCOPE => json!({ "enum": ["process"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
-        LOCK_HOLDER_SOURCE => json!({ "enum": ["owner_word", "waker", "last_acquirer"] }),
+        LOCK_HOLDER_SOURCE => {
+            json!({ "enum": ["owner_word", "waker", "last_acquirer", "lock_table"] })
+        }
         LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
         LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
         LOCK_FINDING_STATE => json!({ "enum": ["begin", "end"] }),
@@ -48,7 +51,9 @@ fn property(key: &str) -> Value {
         LOCK_STACK_MISSING => {
             json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
         }
-        ERROR_TYPE => json!({ "enum": ["timeout", "thread_exit"] }),
+        ERROR_TYPE => {
+            json!({ "enum": ["timeout", "thread_exit", "interrupted", "deadlock", "gave_up"] })
+        }
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
         }
@@ -192,6 +197,34 @@ pub fn finding() -> Value {
     finding
 }
 
+fn inversion() -> Value {
+    let required = [&LOCK[..], &[LOCK_MODE]].concat();
+    let side = object(None, &required, &SOME, json!({}));
+    let more = json!({
+        "several_threads": { "type": "boolean" }, "count": count(), "held": side, "asked": side,
+    });
+    let order = object(None, &[PROCESS_PID, THREAD_ID], &[], more);
+    let more = json!({
+        "time_unix_nano": time(),
+        "orders": { "type": "array", "items": order, "minItems": 2 },
+    });
+    let mut finding = object(Some("finding"), &[LOCK_FINDING_TYPE], &[], more);
+    finding["properties"][LOCK_FINDING_TYPE] = json!({ "const": INVERSION });
+    finding
+}
+
+fn acquisitions() -> Value {
+    let required = [&LOCK[..], &[PROCESS_PID, SERVICE_NAME]].concat();
+    let share = json!({ "type": ["number", "null"], "minimum": 0, "maximum": 1 });
+    let more = json!({
+        "acquisitions": count(), "contended": count(), "contention_rate": share,
+        "shared": count(), "refused": count(), "acquired_before": count(), "holds": count(),
+        "hold_total": number(), "hold_mean": number(), "hold_p50": number(), "hold_p95": number(),
+        "hold_p99": number(), "hold_max": number(),
+    });
+    object(None, &required, &SOME, more)
+}
+
 fn process() -> Value {
     let required = [
         PROCESS_PID,
@@ -244,5 +277,7 @@ fn summary() -> Value {
         "skipped": { "type": "array", "items": skipped },
     });
     let names = [HOST_NAME, TELEMETRY_DISTRO_NAME, TELEMETRY_DISTRO_VERSION];
-    object(Some("summary"), &names, &[], more)
+    let mut summary = object(Some("summary"), &names, &[], more);
+    summary["properties"]["acquisitions"] = json!({ "type": "array", "items": acquisitions() });
+    summary
 }

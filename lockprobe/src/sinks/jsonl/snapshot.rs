@@ -47,7 +47,7 @@ fn edge(agent: &Agent) -> Option<Value> {
         LOCK_ID: wait.lock.id.to_string(),
         LOCK_HOLDER_PID: holder.id.pid,
         LOCK_HOLDER_TID: holder.id.tid,
-        LOCK_HOLDER_SOURCE: convert::source_name(holder.source),
+        LOCK_HOLDER_SOURCE: holder.source.name(),
     }))
 }
 

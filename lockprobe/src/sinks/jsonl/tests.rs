@@ -9,10 +9,11 @@ use super::schema::schema;
 use super::*;
 use crate::model::names;
 use crate::model::{
-    AcquireSpan, Activity, CallSite, Doing, Edge, Finding, FindingKind, Histogram, HoldEnd,
-    HoldSpan, Holder, HolderSource, LockCounts, LockDescription, LockId, LockKind, LockSummary,
-    Look, Losses, Missing, Mode, Outcome, Precision, ProcessFact, SpanId, Stack, StackFrame,
-    Summary, Thread, ThreadId, WaitStacks,
+    AcquireSpan, AcquisitionCounts, AcquisitionSummary, Activity, CallSite, Doing, Edge, Finding,
+    FindingKind, Histogram, HoldEnd, HoldSpan, Holder, HolderSource, Inversion, LockCounts,
+    LockDescription, LockId, LockKind, LockOrder, LockSummary, Look, Losses, Missing, Mode,
+    Outcome, Precision, ProcessFact, SpanId, Stack, StackFrame, Summary, Thread, ThreadId,
+    WaitStacks,
 };
 
 /// Keys that are lockprobe's own and no attribute names: the frame of a record, and sums.
@@ -39,6 +40,23 @@ const OWN: &[&str] = &[
     "still_waiting",
     "grouped_locks",
     "hold_max",
+    "acquisitions",
+    "contended",
+    "contention_rate",
+    "shared",
+    "refused",
+    "acquired_before",
+    "holds",
+    "hold_total",
+    "hold_mean",
+    "hold_p50",
+    "hold_p95",
+    "hold_p99",
+    "orders",
+    "several_threads",
+    "count",
+    "held",
+    "asked",
     "holder_waits",
     "findings",
     "received",
@@ -173,6 +191,37 @@ fn findings() -> Vec<Finding> {
     kinds.map(with).collect()
 }
 
+fn inversion() -> Inversion {
+    let order = |from_shared| {
+        Arc::new(LockOrder {
+            pid: 10,
+            from: lock(),
+            from_shared,
+            to: lock(),
+            to_shared: false,
+            count: 3,
+            from_site: lock().call_site.clone(),
+            to_site: None,
+            guard: None,
+            thread: ThreadId { pid: 10, tid: 12 },
+            several: true,
+        })
+    };
+    Inversion { found: 9, orders: vec![order(true), order(false)] }
+}
+
+fn acquisitions() -> AcquisitionSummary {
+    let counts = AcquisitionCounts {
+        acquisitions: 8,
+        contended: 2,
+        holds: 4,
+        hold_total: 4_000_000,
+        hold_longest: 3_000_000,
+        ..AcquisitionCounts::default()
+    };
+    AcquisitionSummary { lock: lock(), pid: 10, service: "worker".into(), counts }
+}
+
 fn process() -> ProcessFact {
     ProcessFact {
         pid: 10,
@@ -212,6 +261,7 @@ fn summary() -> Summary {
         start: 5,
         end: 99,
         min_wait: 1_000_000,
+        acquisitions: Some(vec![acquisitions()]),
         locks: vec![lock],
         findings: 1,
         losses,
@@ -225,6 +275,7 @@ fn all() -> Vec<Record> {
         Record::Acquire(Arc::new(acquire())),
         Record::Hold(Arc::new(hold())),
         Record::Finding(Arc::new(finding())),
+        Record::Inversion(Arc::new(inversion())),
         Record::Summary(Arc::new(summary())),
     ]
 }
@@ -239,12 +290,25 @@ fn convert(record: &Record) -> Value {
     to_json(record, &session(), &HashMap::from([(10, "worker".to_owned())]))
 }
 
-/// The part of the schema for one kind of record.
-fn part(kind: &str) -> Value {
+/// Whether a part of the schema is for such a record.
+fn is_for(part: &Value, record: &Value) -> bool {
+    let fits = |key: &str| {
+        let (wanted, got) = (&part["properties"][key], record.get(key));
+        let among = |all: &Vec<Value>| got.is_some_and(|got| all.contains(got));
+        match (&wanted["const"], wanted["enum"].as_array()) {
+            (_, Some(all)) => among(all),
+            (only, None) => got.is_none_or(|got| got == only),
+        }
+    };
+    fits("record") && fits(names::LOCK_FINDING_TYPE)
+}
+
+/// The part of the schema for a record.
+fn part(record: &Value) -> Value {
     let schema = schema();
-    let parts = schema["oneOf"].as_array().unwrap();
-    let part = parts.iter().find(|part| part["properties"]["record"]["const"] == kind);
-    part.unwrap_or_else(|| panic!("no schema of {kind}")).clone()
+    let mut parts = schema["oneOf"].as_array().unwrap().iter();
+    let part = parts.find(|part| is_for(part, record));
+    part.unwrap_or_else(|| panic!("no schema of {record}")).clone()
 }
 
 #[test]
@@ -382,7 +446,7 @@ fn every_property_of_the_schema_is_a_name_of_the_vocabulary_or_documented() {
 fn a_record_has_what_its_schema_requires_and_nothing_else() {
     for record in every() {
         let json = convert(&record);
-        let schema = part(json["record"].as_str().unwrap());
+        let schema = part(&json);
         for key in schema["required"].as_array().unwrap() {
             assert!(json.get(key.as_str().unwrap()).is_some(), "{key} is missing: {json}");
         }
@@ -411,11 +475,11 @@ fn a_lock_that_cannot_be_told_is_marked() {
 fn a_full_record_has_every_property_of_its_schema() {
     let records: Vec<Value> = every().iter().map(convert).collect();
     for record in &records {
-        let kind = record["record"].as_str().unwrap();
+        let part = part(record);
         let written = |key: &String| {
-            records.iter().any(|record| record["record"] == kind && record.get(key).is_some())
+            records.iter().any(|record| is_for(&part, record) && record.get(key).is_some())
         };
-        for key in part(kind)["properties"].as_object().unwrap().keys() {
+        for key in part["properties"].as_object().unwrap().keys() {
             // A wait that was given up, has no stack, or is for a lock that cannot be told, has
             // what this one cannot have.
             let other = [names::ERROR_TYPE, names::LOCK_STACK_MISSING, names::LOCK_SCOPE];
@@ -448,6 +512,22 @@ fn a_line_a_record_with_the_names_of_services() {
     let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let kinds: Vec<&str> = lines.iter().filter_map(|line| line["record"].as_str()).collect();
-    assert_eq!(kinds, ["process", "acquire", "hold", "finding", "summary"]);
+    assert_eq!(kinds, ["process", "acquire", "hold", "finding", "finding", "summary"]);
     assert_eq!(lines[1][names::SERVICE_NAME], "worker", "told by the record before");
+}
+
+#[test]
+fn a_circle_of_locks_says_who_takes_them_where_and_how() {
+    let json = convert(&Record::Inversion(Arc::new(inversion())));
+    assert_eq!(json[names::LOCK_FINDING_TYPE], "lock_order_inversion");
+    let order = &json["orders"][0];
+    assert_eq!(order["held"][names::LOCK_MODE], "shared");
+    assert_eq!(order["asked"][names::LOCK_MODE], "exclusive");
+    assert!(order["held"].get(names::CODE_FUNCTION_NAME).is_some());
+    assert!(order["asked"].get(names::CODE_FUNCTION_NAME).is_none(), "not where it was seen first");
+    let acquired = &convert(&Record::Summary(Arc::new(summary())))["acquisitions"][0];
+    assert_eq!(
+        (&acquired["contention_rate"], &acquired["hold_mean"]),
+        (&json!(0.25), &json!(0.001))
+    );
 }

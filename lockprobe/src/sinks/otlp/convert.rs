@@ -2,8 +2,8 @@
 
 use super::process::Process;
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, LockDescription, Outcome, Precision,
-    Session, SpanId, ThreadId, names,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockDescription, Outcome, Precision, Session, SpanId,
+    ThreadId, names,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{
@@ -194,7 +194,7 @@ fn acquire_attributes(span: &AcquireSpan) -> Vec<KeyValue> {
     let mut list = Vec::with_capacity(22);
     describe(&mut list, &span.lock);
     list.push(text(names::LOCK_MODE, span.mode.name()));
-    list.push(text(names::LOCK_OUTCOME, outcome(span.outcome)));
+    list.push(text(names::LOCK_OUTCOME, span.outcome.name()));
     list.push(int(names::LOCK_QUEUE_DEPTH, span.queue_depth.into()));
     list.push(int(names::LOCK_ATTEMPT_COUNT, span.sleeps.into()));
     if let Some(delay) = span.wake_delay {
@@ -234,7 +234,7 @@ fn hold(span: &HoldSpan, session: &Session) -> Span {
     describe(&mut list, &span.lock);
     list.push(text(names::LOCK_HOLD_PRECISION, precision(span.precision)));
     list.push(text(names::LOCK_HOLD_END, hold_end(span.ended)));
-    list.push(text(names::LOCK_HOLDER_SOURCE, source(span.holder.source)));
+    list.push(text(names::LOCK_HOLDER_SOURCE, span.holder.source.name()));
     whose(&mut list, span.holder.id, span.holder.name.clone());
     out.attributes = list;
     if span.ended == HoldEnd::Released {
@@ -285,7 +285,7 @@ fn describe_holder(list: &mut Vec<KeyValue>, holder: &Holder) {
     if !holder.name.is_empty() {
         list.push(text(names::LOCK_HOLDER_NAME, &*holder.name));
     }
-    list.push(text(names::LOCK_HOLDER_SOURCE, source(holder.source)));
+    list.push(text(names::LOCK_HOLDER_SOURCE, holder.source.name()));
 }
 
 fn whose(list: &mut Vec<KeyValue>, thread: ThreadId, name: String) {
@@ -333,14 +333,6 @@ fn seconds(key: &str, nanoseconds: u64) -> KeyValue {
     attribute(key, Value::DoubleValue(nanoseconds as f64 / 1e9))
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Acquired => "acquired",
-        Outcome::Abandoned => "abandoned",
-        Outcome::Waiting => "waiting",
-    }
-}
-
 fn precision(precision: Precision) -> &'static str {
     match precision {
         Precision::Exact => "exact",
@@ -353,13 +345,5 @@ fn hold_end(end: HoldEnd) -> &'static str {
     match end {
         HoldEnd::Released => "released",
         HoldEnd::Unknown => "unknown",
-    }
-}
-
-fn source(source: HolderSource) -> &'static str {
-    match source {
-        HolderSource::OwnerWord => "owner_word",
-        HolderSource::Waker => "waker",
-        HolderSource::LastAcquirer => "last_acquirer",
     }
 }

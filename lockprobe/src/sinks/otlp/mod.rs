@@ -195,7 +195,7 @@ impl Sink for Otlp {
                 self.processes.learn(fact);
                 Ok(())
             }
-            Record::Finding(_) | Record::Summary(_) => Ok(()),
+            Record::Finding(_) | Record::Inversion(_) | Record::Summary(_) => Ok(()),
         }
     }
 

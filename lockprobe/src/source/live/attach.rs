@@ -10,10 +10,12 @@ use super::standing;
 use crate::source::Error;
 
 /// Program, and the tracepoint it belongs to.
-const TRACEPOINTS: [(&str, &str); 5] = [
+const TRACEPOINTS: [(&str, &str); 7] = [
     ("process_fork", "sched_process_fork"),
     ("process_exec", "sched_process_exec"),
     ("process_exit", "sched_process_exit"),
+    ("flock_lock_inode", "flock_lock_inode"),
+    ("posix_lock_inode", "posix_lock_inode"),
     ("sched_waking", "sched_waking"),
     ("sched_switch", "sched_switch"),
 ];

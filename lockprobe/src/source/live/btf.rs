@@ -7,12 +7,19 @@ use std::collections::HashMap;
 
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
+/// Stands for a structure's size among its members.
+const SIZE: &str = "";
 
 /// Member offsets in bytes by structure and member name.
 #[derive(Debug, Default)]
 pub struct Offsets(HashMap<(String, String), u64>);
 
 impl Offsets {
+    /// Size of a structure.
+    pub fn size(&self, structure: &str) -> Option<u64> {
+        self.get(structure, SIZE)
+    }
+
     /// Offset of a member, e.g. `get("task_struct", "tgid")`.
     pub fn get(&self, structure: &str, member: &str) -> Option<u64> {
         self.0.get(&(structure.to_owned(), member.to_owned())).copied()
@@ -54,6 +61,8 @@ pub fn offsets(btf: &[u8], structures: &[&str]) -> Option<Offsets> {
         if kind == KIND_STRUCT {
             let name = blob.text(name)?;
             if structures.contains(&name) {
+                let size = u64::from(blob.u32(at + 8)?);
+                found.0.insert((name.to_owned(), SIZE.to_owned()), size);
                 let bitfields = info >> 31 != 0;
                 read_members(&blob, name, members, count, bitfields, strings, &mut found)?;
             }

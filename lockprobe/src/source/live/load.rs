@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::{Options, btf};
+use super::{Options, btf, full, kernel_locks};
 use crate::model::Session;
 use crate::source::Error;
 
@@ -91,11 +91,19 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
     drop(blob);
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).map_max_entries("RING", options.ring_bytes);
+    if options.full.is_none() {
+        full::MAPS.iter().for_each(|name| {
+            loader.map_max_entries(name, 1);
+        });
+    }
     for (name, value) in &constants {
         loader.override_global(name, value, true);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|e| explain("create the eBPF maps", &e))?;
     super::attach::load(&mut ebpf, &btf, programs)?;
+    if options.full.is_some() {
+        full::prepare(&mut ebpf, &btf)?;
+    }
     Ok(ebpf)
 }
 
@@ -137,7 +145,10 @@ pub fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     ))
 }
 
-type Constant = (&'static str, u64);
+/// Name and value of a load-time constant.
+pub type Constant = (&'static str, u64);
+/// Looks a member's offset up.
+pub type Members<'a> = dyn Fn(&str, &str) -> Result<u64, Error> + 'a;
 
 fn constants(
     blob: &[u8],
@@ -145,7 +156,9 @@ fn constants(
     only_targets: bool,
     version: (u32, u32),
 ) -> Result<Vec<Constant>, Error> {
-    let structures = ["task_struct", "sched_entity", "pid", "pt_regs"];
+    let structures =
+        [&["task_struct", "sched_entity", "pid", "pt_regs"], &kernel_locks::STRUCTURES[..]];
+    let structures = structures.concat();
     let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
         Error::Unsupported("the kernel's type information cannot be read".to_owned())
     })?;
@@ -164,6 +177,7 @@ fn constants(
     let mut constants = vec![
         ("MIN_WAIT_NS", options.min_wait),
         ("ONLY_TARGETS", u64::from(only_targets)),
+        ("FULL", u64::from(options.full.is_some())),
         ("SELF_TGID", u64::from(std::process::id())),
         ("SWITCH_HAS_STATE", u64::from(version >= (5, 18))),
         ("TASK_PID", get("task_struct", "pid")?),
@@ -180,12 +194,13 @@ fn constants(
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];
     constants.extend(machine(&get)?);
+    constants.extend(kernel_locks::constants(&get, &offsets)?);
     Ok(constants)
 }
 
 /// System call numbers are the programs' defaults; register offsets come from BTF.
 #[cfg(target_arch = "x86_64")]
-fn machine(get: &dyn Fn(&str, &str) -> Result<u64, Error>) -> Result<Vec<Constant>, Error> {
+fn machine(get: &Members<'_>) -> Result<Vec<Constant>, Error> {
     Ok(vec![
         ("REG_NR", get("pt_regs", "orig_ax")?),
         ("REG_ARG0", get("pt_regs", "di")?),

@@ -10,6 +10,7 @@ use aya::Ebpf;
 use lockprobe_ebpf::wire::{Wait, WaitRecord};
 use zerocopy::IntoBytes;
 
+use super::file_table::FileTable;
 use super::load::{self, Programs, monotonic};
 use super::standing::Standings;
 use super::tables::{self, ReaderTables};
@@ -41,9 +42,10 @@ impl Look {
             stack_threshold: None,
             ring_bytes: RING_BYTES,
             targets: targets.clone(),
+            full: None,
         };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;
-        let mut tables = tables::take(&mut ebpf)?;
+        let mut tables = tables::take(&mut ebpf, false)?;
         for &pid in &pids {
             let _ = tables.targets.insert(pid, 1, 0);
         }
@@ -76,8 +78,9 @@ impl Look {
         let mut batch = Batch::default();
         let found: Vec<(u32, Wait)> =
             self.tables.waits.iter().flatten().map(|(tid, wait)| (tid, wait.0)).collect();
+        let mut files = FileTable::default();
         for (tid, wait) in found {
-            match self.same_sleep(tid, wait, now) {
+            match self.same_sleep(&mut files, tid, wait, now) {
                 Some(record) => batch.push(record.as_bytes()),
                 None => self.forget(tid),
             }
@@ -88,12 +91,18 @@ impl Look {
     /// The wait of a thread, if it is still the one that was found first. Its sleeps are counted
     /// before the first reading of its lock and after every later one: where the numbers agree,
     /// it slept through all of them.
-    fn same_sleep(&mut self, tid: u32, wait: Wait, now: u64) -> Option<WaitRecord> {
+    fn same_sleep(
+        &mut self,
+        files: &mut FileTable,
+        tid: u32,
+        wait: Wait,
+        now: u64,
+    ) -> Option<WaitRecord> {
         let before = self.sleeps.get(&tid).copied();
         if before.is_none() {
             self.sleeps.insert(tid, waits::sleeps(tid)?);
         }
-        let record = waits::standing(&self.tables, tid, wait, now)?;
+        let record = waits::standing(&self.tables, files, tid, wait, now)?;
         let same = before.is_none_or(|before| waits::sleeps(tid) == Some(before));
         same.then_some(record)
     }

@@ -6,6 +6,10 @@
 mod attach;
 pub mod btf;
 pub mod command;
+pub mod file_table;
+pub mod full;
+mod kernel_locks;
+mod kernel_waits;
 mod load;
 mod look;
 mod reader;
@@ -45,6 +49,15 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Whom to watch.
     pub targets: Targets,
+    /// Every acquisition too, in the processes chosen.
+    pub full: Option<Acquisitions>,
+}
+
+/// How to observe every acquisition.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Acquisitions {
+    /// Probes at the entries of functions, to see what that costs.
+    pub naive: bool,
 }
 
 /// A running observation. Dropping it detaches everything.
@@ -58,6 +71,7 @@ pub struct Live {
     standings: Option<Standings>,
     synthetic: Option<Synthetic>,
     add_target: Sender<(u32, Sender<()>)>,
+    cost: Option<full::Cost>,
 }
 
 impl Live {
@@ -75,10 +89,12 @@ impl Live {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
-        let mut tables = tables::take(&mut ebpf)?;
+        let mut tables = tables::take(&mut ebpf, options.full.is_some())?;
         let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();
         tables.prepare()?;
+        let mut following = follow(options, &mut ebpf, &mut tables, &pids)?;
+        let cost = following.as_mut().and_then(|f| f.cost.take());
         for &pid in &pids {
             let _ = tables.targets.insert(pid, 1, 0);
         }
@@ -94,7 +110,8 @@ impl Live {
         let (add_target, new_targets) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox };
-        let reader = reader::Reader::new(attached, tables, options, sender, inputs);
+        let following = following.map(|f| f.full);
+        let reader = reader::Reader::new(attached, tables, options, sender, inputs, following);
         let reader = std::thread::Builder::new()
             .name("lockprobe-ring".into())
             .spawn(move || reader.run(&pids))
@@ -109,6 +126,7 @@ impl Live {
             standings,
             synthetic,
             add_target,
+            cost,
         })
     }
 
@@ -132,6 +150,11 @@ impl Live {
         self.stop.clone()
     }
 
+    /// What full mode costs those it watches, where it was asked for.
+    pub fn full_cost(&self) -> Option<&full::Cost> {
+        self.cost.as_ref()
+    }
+
     /// Whether chosen processes are watched rather than the host.
     pub fn only_targets(&self) -> bool {
         self.only_targets
@@ -145,6 +168,29 @@ impl Live {
             let _ = wait.recv();
         }
     }
+}
+
+struct Following {
+    full: full::Full,
+    cost: Option<full::Cost>,
+}
+
+/// Full mode's part of the start: nothing is probed before it is known what that costs.
+fn follow(
+    options: &Options,
+    ebpf: &mut aya::Ebpf,
+    tables: &mut tables::ReaderTables,
+    pids: &[u32],
+) -> Result<Option<Following>, Error> {
+    let (Some(wanted), Some(own)) = (options.full, &mut tables.full) else { return Ok(None) };
+    let mut full = full::Full::new(wanted.naive);
+    let pair = full::Cost::measure(&mut full, ebpf, own);
+    for &pid in pids {
+        full.must_follow(ebpf, pid)?;
+    }
+    own.run(true)?;
+    let cost = Some(full::Cost::of(&full, pair, pids)?);
+    Ok(Some(Following { full, cost }))
 }
 
 impl Source for Live {

@@ -10,6 +10,7 @@ use aya::Ebpf;
 use lockprobe_ebpf::wire::{Header, LockKey, LockStats, ProcessRecord, kind, process_event};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::full::{Full, Probes};
 use super::load::monotonic;
 use super::tables::ReaderTables;
 use super::verdicts::Inbox;
@@ -75,6 +76,7 @@ pub struct Reader {
     /// A program has become a target by its name.
     newcomers: bool,
     next_walk: u64,
+    full: Option<Full>,
 }
 
 impl Reader {
@@ -85,6 +87,7 @@ impl Reader {
         options: &Options,
         batches: SyncSender<Batch>,
         inputs: Inputs,
+        full: Option<Full>,
     ) -> Self {
         Self {
             ebpf,
@@ -106,6 +109,7 @@ impl Reader {
             next_tick: 0,
             newcomers: false,
             next_walk: 0,
+            full,
         }
     }
 
@@ -118,6 +122,7 @@ impl Reader {
                 let _ = self.tables.targets.insert(pid, 1, 0);
                 self.alive.insert(pid);
                 self.begun = true;
+                self.acquisitions(|full, ebpf| full.follow(ebpf, pid));
                 let _ = done.send(());
             }
             self.inputs.verdicts.apply(&mut self.tables);
@@ -212,6 +217,7 @@ impl Reader {
         match record.event {
             process_event::FORK => {
                 self.alive.insert(pid);
+                self.acquisitions(|full, ebpf| full.follow(ebpf, pid));
             }
             process_event::EXEC => {
                 let exec = record.header.time_ns;
@@ -220,11 +226,15 @@ impl Reader {
                     let _ = self.tables.targets.insert(pid, 1, 0);
                     self.newcomers = true;
                 }
+                if self.tables.targets.get(&pid, 0).is_ok() {
+                    self.acquisitions(|full, ebpf| full.follow(ebpf, pid));
+                }
             }
             process_event::EXIT => {
                 self.alive.remove(&pid);
                 self.gone.insert(pid);
                 let _ = self.tables.targets.remove(&pid);
+                self.acquisitions(|full, ebpf| full.forget(ebpf, pid));
             }
             _ => {}
         }
@@ -244,12 +254,26 @@ impl Reader {
             batch.push(record.as_bytes());
             self.lively = now + LIVELY;
         }
+        if let Some(full) = &mut self.tables.full {
+            full.look(now, batch);
+        }
         if !self.gone.is_empty() {
             let gone = std::mem::take(&mut self.gone);
             self.harvest(now, batch, |key, _| gone.contains(&key.tgid));
+            if let Some(full) = &mut self.tables.full {
+                full.harvest(now, batch, |pid| gone.contains(&pid));
+            }
         }
+        self.acquisitions(Full::look);
         let took = monotonic().saturating_sub(now);
         self.next_look = now + (LOOK_EVERY).max(took * 100);
+    }
+
+    /// Does something to the probes of full mode, if it was asked for.
+    fn acquisitions(&mut self, act: impl FnOnce(&mut Full, &mut Ebpf)) {
+        if let (Some(full), Some(ebpf)) = (&mut self.full, &mut self.ebpf) {
+            act(full, ebpf);
+        }
     }
 
     /// Announces threads that have slept half as long as makes a wait worth a stack, once.
@@ -301,15 +325,30 @@ impl Reader {
             self.look(monotonic(), &mut batch);
             batch
         };
+        if let Some(full) = &mut self.tables.full {
+            // Should it go on, what is counted until all is detached is still true.
+            let _ = full.run(false);
+        }
+        let mut probes = Probes::default();
+        self.acquisitions(|full, ebpf| probes = full.end(ebpf));
         // Detached, the programs can add nothing; the maps stay with us.
         drop(self.ebpf.take());
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;
         self.harvest(now, &mut batch, |_, _| true);
+        if let Some(full) = &mut self.tables.full {
+            full.harvest(now, &mut batch, |_| true);
+            let unfollowed = self.full.as_ref().map_or(0, Full::unfollowed);
+            let counters = full.counters(unfollowed);
+            batch.push_parts(kind::FULL_COUNTERS, now, &[counters.as_bytes()]);
+        }
         let counters = self.tables.counters();
         batch.push_parts(kind::COUNTERS, now, &[counters.as_bytes()]);
         batch.push_tick(now);
         let _ = self.batches.send(batch);
+        // The pipeline need not wait for probes that count no more.
+        drop(self);
+        drop(probes);
     }
 }
 

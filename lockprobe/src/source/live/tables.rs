@@ -5,6 +5,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{Counter, LockKey, LockStats, SiteKey, Wait};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
+use super::full::FullTables;
 use crate::source::Error;
 
 /// A wire type as a map key or value.
@@ -30,6 +31,8 @@ pub struct ReaderTables {
     pub counters: PerCpuArray<MapData, u64>,
     /// Verdicts on call sites.
     pub sites: HashMap<MapData, Wire<SiteKey>, u32>,
+    /// Those of full mode, if it was asked for.
+    pub full: Option<FullTables>,
 }
 
 fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
@@ -43,7 +46,7 @@ fn wrong(name: &'static str) -> impl Fn(aya::maps::MapError) -> Error {
 }
 
 /// Takes the maps out of a loaded object.
-pub fn take(ebpf: &mut Ebpf) -> Result<ReaderTables, Error> {
+pub fn take(ebpf: &mut Ebpf, full: bool) -> Result<ReaderTables, Error> {
     Ok(ReaderTables {
         ring: RingBuf::try_from(taken(ebpf, "RING")?).map_err(wrong("RING"))?,
         waits: HashMap::try_from(taken(ebpf, "WAITS")?).map_err(wrong("WAITS"))?,
@@ -51,6 +54,7 @@ pub fn take(ebpf: &mut Ebpf) -> Result<ReaderTables, Error> {
         targets: HashMap::try_from(taken(ebpf, "TARGETS")?).map_err(wrong("TARGETS"))?,
         counters: PerCpuArray::try_from(taken(ebpf, "COUNTERS")?).map_err(wrong("COUNTERS"))?,
         sites: HashMap::try_from(taken(ebpf, "SITES")?).map_err(wrong("SITES"))?,
+        full: if full { Some(FullTables::take(ebpf)?) } else { None },
     })
 }
 

@@ -5,10 +5,12 @@ use std::io::Read;
 use std::ops::Range;
 
 use lockprobe_ebpf::wire::{
-    Header, SiteKey, Thread, Wait, WaitRecord, kind, state, verdict, wait_flag,
+    Header, SiteKey, Thread, Wait, WaitRecord, call, kind, state, verdict, wait_flag,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::file_table::FileTable;
+use super::kernel_waits;
 use super::tables::{ReaderTables, Wire};
 
 /// Most threads announced in one look; more than any person reads, and a bound on the batch.
@@ -27,13 +29,14 @@ pub fn asleep(
 ) -> Vec<WaitRecord> {
     let mut found = Vec::new();
     let mut over = Vec::new();
+    let mut files = FileTable::default();
     for (tid, wait) in tables.waits.iter().flatten() {
         let wait = wait.0;
         let age = now.saturating_sub(wait.start_ns);
         if wait.state != state::SLEEPING || !ages.contains(&age) || known(tid, wait.start_ns) {
             continue;
         }
-        match look(tables, tid, wait, now) {
+        match look(tables, &mut files, tid, wait, now) {
             Look::Waits(record) => found.push(*record),
             Look::Idle => over.push((tid, wait)),
             Look::Gone if wait.flags & wait_flag::PREEXISTING != 0 => over.push((tid, wait)),
@@ -50,8 +53,14 @@ pub fn asleep(
 }
 
 /// The wait of one thread that sleeps on what may be a lock, as a `WAITING` record.
-pub fn standing(tables: &ReaderTables, tid: u32, wait: Wait, now: u64) -> Option<WaitRecord> {
-    match look(tables, tid, wait, now) {
+pub fn standing(
+    tables: &ReaderTables,
+    files: &mut FileTable,
+    tid: u32,
+    wait: Wait,
+    now: u64,
+) -> Option<WaitRecord> {
+    match look(tables, files, tid, wait, now) {
         Look::Waits(record) => Some(*record),
         Look::Idle | Look::Gone => None,
     }
@@ -83,8 +92,14 @@ fn remove_if_unchanged(tables: &mut ReaderTables, tid: u32, seen: Wait) {
     }
 }
 
-fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
+fn look(tables: &ReaderTables, files: &mut FileTable, tid: u32, mut wait: Wait, now: u64) -> Look {
     let Some(thread) = thread(tid) else { return Look::Gone };
+    if wait.call >= call::KERNEL {
+        return match kernel_waits::refresh(files, thread, &mut wait) {
+            true => waits(thread, wait, now),
+            false => Look::Gone,
+        };
+    }
     let preexisting = wait.flags & wait_flag::PREEXISTING != 0;
     if preexisting && !sleeps_on(thread.tgid, tid, wait.lock) {
         return Look::Gone;
@@ -122,6 +137,10 @@ fn look(tables: &ReaderTables, tid: u32, mut wait: Wait, now: u64) -> Look {
     } else {
         wait.flags &= !wait_flag::WORDS;
     }
+    waits(thread, wait, now)
+}
+
+fn waits(thread: Thread, wait: Wait, now: u64) -> Look {
     let len = size_of::<WaitRecord>() as u32;
     let header = Header { kind: kind::WAITING, len, time_ns: now };
     Look::Waits(Box::new(WaitRecord { header, thread, wait }))
@@ -155,7 +174,7 @@ fn sleeps_on(tgid: u32, tid: u32, lock: u64) -> bool {
 }
 
 /// Reads memory of another process as it is now; whether all of it could be read.
-fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut [T]) -> bool {
+pub(super) fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut [T]) -> bool {
     let bytes = words.as_mut_bytes();
     let here = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     let there = libc::iovec { iov_base: address as *mut _, iov_len: bytes.len() };

@@ -1,0 +1,236 @@
+//! Stories of locks the kernel keeps: what is seen, and what it means.
+
+use super::*;
+use crate::model::lock::END_OF_FILE;
+use crate::model::{
+    FileFact, HolderFact, HolderSource, LockKind, Mode, Outcome, Precision, ThreadId,
+};
+
+const MS: u64 = 1_000_000;
+/// A process that waits, and two that have what it waits for.
+const WAITER: u32 = 10;
+const FIRST: u32 = 20;
+const SECOND: u32 = 30;
+
+fn thread(pid: u32) -> Thread {
+    Thread { id: ThreadId { pid, tid: pid }, ..Thread::default() }
+}
+
+fn range(start: u64, end: u64) -> KernelLock {
+    let id = LockId::File { device: 8, inode: 7, fcntl: true, start, end };
+    let key = CountsKey { mixed: start as u32, device: 8, inode: 7 };
+    KernelLock { id, kind: LockKind::PosixFile, mode: Mode::Exclusive, key }
+}
+
+fn whole() -> KernelLock {
+    range(0, END_OF_FILE)
+}
+
+/// What happens to a lock; the owner is the process.
+fn event(time: u64, pid: u32, event: FileEvent, holder: Option<u32>) -> FileSeen {
+    let (holder_owner, owner) = (holder.map(u64::from), u64::from(pid));
+    let (lock, thread) = (whole(), thread(pid));
+    let (refused, descriptor) = (None, 3);
+    FileSeen { time, thread, lock, event, owner, holder_owner, holder, refused, descriptor }
+}
+
+fn wait(phase: Phase, start: u64, ran: u64, holder: u32) -> KernelWait {
+    KernelWait {
+        phase,
+        time: ran.max(start),
+        thread: thread(WAITER),
+        lock: whole(),
+        start,
+        slept: start,
+        woken: ran.saturating_sub(1),
+        ran,
+        sleeps: 1,
+        timed: false,
+        preexisting: false,
+        reason: WakeReason::Other,
+        waker: None,
+        first_holder: Some(holder),
+        holder: Some(holder),
+    }
+}
+
+fn file(seen: FileSeen) -> Observation {
+    Observation::File(seen)
+}
+
+fn learn(pid: u32, threads: u32) -> Observation {
+    Observation::Fact(Fact::Holder(HolderFact { pid, name: format!("p{pid}"), threads }))
+}
+
+/// Runs a story; returns what came of it, in order.
+fn tell(story: impl IntoIterator<Item = Observation>) -> (Kernel, Vec<LockEvent>) {
+    let mut kernel = Kernel::default();
+    let mut out = Vec::new();
+    story.into_iter().for_each(|seen| kernel.observe(&seen, &mut out));
+    (kernel, out)
+}
+
+#[test]
+fn a_blocked_wait_ends_with_the_lock_and_the_hold_before_it_is_known() {
+    let (_, told) = tell([
+        learn(FIRST, 1),
+        file(event(10 * MS, WAITER, FileEvent::Blocked, Some(FIRST))),
+        file(event(60 * MS, FIRST, FileEvent::Released, None)),
+        Observation::KernelWait(wait(Phase::Ran, 10 * MS, 61 * MS, FIRST)),
+        file(event(62 * MS, WAITER, FileEvent::Acquired, None)),
+    ]);
+    let [let_go, asked, got] = &told[..] else { panic!("{told:#?}") };
+    let What::Released { holder, since, precision, .. } = &let_go.what else { panic!() };
+    assert_eq!((holder.id, holder.source), (thread(FIRST).id, HolderSource::LockTable));
+    assert_eq!((*since, *precision), (10 * MS, Precision::LowerBound));
+    let What::Contended { holder: Some(holder), mode, .. } = &asked.what else { panic!() };
+    assert_eq!((asked.time, holder.id, *mode), (10 * MS, thread(FIRST).id, Mode::Exclusive));
+    let What::Acquired { from: Some(from), sleeps: 1, .. } = &got.what else { panic!() };
+    assert_eq!((got.time, from.id), (62 * MS, thread(FIRST).id));
+}
+
+#[test]
+fn a_hold_that_was_seen_to_begin_is_exact_and_nobodys_business_if_nobody_wants_it() {
+    let hold = |wanted: bool| {
+        let asks = file(event(30 * MS, WAITER, FileEvent::Refused, Some(FIRST)));
+        let story = [
+            Some(file(event(10 * MS, FIRST, FileEvent::Acquired, None))),
+            wanted.then_some(asks),
+            Some(file(event(60 * MS, FIRST, FileEvent::Released, None))),
+        ];
+        tell(story.into_iter().flatten()).1
+    };
+    assert!(hold(false).is_empty());
+    let told = hold(true);
+    let [let_go] = &told[..] else { panic!("{told:#?}") };
+    let What::Released { since, precision, .. } = let_go.what else { panic!() };
+    assert_eq!((since, precision), (10 * MS, Precision::Exact));
+}
+
+#[test]
+fn who_closes_a_file_without_having_its_lock_ends_no_hold() {
+    let (_, told) = tell([
+        file(event(10 * MS, WAITER, FileEvent::Blocked, Some(FIRST))),
+        file(event(20 * MS, SECOND, FileEvent::Released, None)),
+    ]);
+    assert!(told.is_empty(), "{told:#?}");
+}
+
+#[test]
+fn a_wait_nobody_saw_succeed_was_interrupted() {
+    let blocked = file(event(10 * MS, WAITER, FileEvent::Blocked, Some(FIRST)));
+    let ran = Observation::KernelWait(wait(Phase::Ran, 10 * MS, 61 * MS, FIRST));
+    let (_, told) = tell([blocked, ran.clone(), Observation::Tick(200 * MS)]);
+    let [_, end] = &told[..] else { panic!("{told:#?}") };
+    assert_eq!(end.what, What::Abandoned { error: "interrupted", sleeps: 1 });
+    // Of a file system with a way of its own nothing is seen but the sleep.
+    let (_, told) = tell([ran, Observation::Tick(200 * MS)]);
+    assert!(matches!(told[1].what, What::Acquired { .. }), "{told:#?}");
+}
+
+#[test]
+fn who_goes_back_to_sleep_has_not_decided() {
+    let (_, told) = tell([
+        Observation::KernelWait(wait(Phase::Ran, 10 * MS, 61 * MS, FIRST)),
+        Observation::KernelWait(wait(Phase::Resumed, 10 * MS, 61 * MS, FIRST)),
+        Observation::Tick(500 * MS),
+    ]);
+    assert!(told.is_empty(), "{told:#?}");
+}
+
+fn refused(time: u64, first: u64, count: u32) -> Observation {
+    let seen = event(time, WAITER, FileEvent::Refused, Some(FIRST));
+    file(FileSeen { refused: Some((first, count)), ..seen })
+}
+
+#[test]
+fn a_lock_that_is_polled_is_one_attempt() {
+    let got = event(80 * MS, WAITER, FileEvent::Acquired, None);
+    let (mut kernel, told) = tell([
+        learn(FIRST, 1),
+        refused(10 * MS, 10 * MS, 1),
+        refused(30 * MS, 10 * MS, 2),
+        file(FileSeen { refused: Some((10 * MS, 4)), ..got }),
+    ]);
+    let [attempt] = &told[..] else { panic!("{told:#?}") };
+    let What::Polled { since, holder, outcome, attempts, .. } = &attempt.what else { panic!() };
+    assert_eq!((attempt.time, *since, *attempts), (80 * MS, 10 * MS, 5));
+    assert_eq!(
+        (*outcome, holder.as_ref().map(|h| h.id)),
+        (Outcome::Acquired, Some(thread(FIRST).id))
+    );
+    let counted = kernel.polled();
+    assert_eq!((counted[0].2.waits, counted[0].2.total), (1, 70 * MS));
+}
+
+#[test]
+fn who_asks_once_was_refused_and_who_asks_no_more_gave_up() {
+    let outcomes = |story: Vec<Observation>| {
+        let (mut kernel, mut told) = tell(story);
+        kernel.finish(&mut told);
+        let what = told.into_iter().map(|told| match told.what {
+            What::Polled { outcome, error, .. } => (outcome, error, told.time / MS),
+            what => panic!("{what:?}"),
+        });
+        what.collect::<Vec<_>>()
+    };
+    let (one, two) = (refused(10 * MS, 10 * MS, 1), refused(30 * MS, 10 * MS, 2));
+    let later = Observation::Tick(4000 * MS);
+    assert_eq!(outcomes(vec![one.clone(), later.clone()]), [(Outcome::Refused, None, 10)]);
+    let gave_up = (Outcome::Abandoned, Some("gave_up"), 30);
+    assert_eq!(outcomes(vec![one.clone(), two.clone(), later]), [gave_up]);
+    assert_eq!(outcomes(vec![one, two]), [(Outcome::Waiting, None, 30)]);
+}
+
+#[test]
+fn a_deadlock_the_kernel_refuses_is_told_at_once() {
+    let (_, told) = tell([file(event(10 * MS, WAITER, FileEvent::Deadlock, Some(FIRST)))]);
+    let What::Polled { outcome, error, .. } = told[0].what else { panic!("{told:#?}") };
+    assert_eq!((outcome, error), (Outcome::Refused, Some("deadlock")));
+}
+
+#[test]
+fn of_a_process_with_many_threads_none_is_named_unless_it_was_seen() {
+    let asleep = Observation::KernelWait(wait(Phase::Asleep, 10 * MS, 0, FIRST));
+    let holder = |story: Vec<Observation>| {
+        let (_, told) = tell(story);
+        let What::StillWaiting { holder: Some(holder) } = &told.last().unwrap().what else {
+            panic!("{told:#?}")
+        };
+        holder.id.tid
+    };
+    assert_eq!(holder(vec![learn(FIRST, 1), asleep.clone()]), FIRST);
+    assert_eq!(holder(vec![learn(FIRST, 2), asleep.clone()]), 0);
+    assert_eq!(holder(vec![learn(FIRST, 0), asleep.clone()]), 0);
+    let mut took = event(5 * MS, FIRST, FileEvent::Acquired, None);
+    took.thread.id.tid = 25;
+    assert_eq!(holder(vec![learn(FIRST, 2), file(took), asleep]), 25);
+}
+
+#[test]
+fn a_lock_is_called_by_its_path_and_its_range() {
+    let name = |lock: KernelLock, path: Option<&str>| {
+        let path = path.map(str::to_owned);
+        let fact = Fact::File(FileFact { device: 8, inode: 7, path });
+        let (mut kernel, _) = tell([Observation::Fact(fact)]);
+        kernel.names.describe(&lock).name.to_string()
+    };
+    assert_eq!(name(whole(), Some("/x")), "/x");
+    assert_eq!(name(range(100, 149), Some("/x")), "/x[100..=149]");
+    assert_eq!(name(range(100, END_OF_FILE), Some("/x")), "/x[100..]");
+    assert_eq!(name(range(100, 149), None), "fcntl:dev8:ino7:100-149");
+}
+
+#[test]
+fn what_is_not_known_is_asked_for_once() {
+    let blocked = file(event(10 * MS, WAITER, FileEvent::Blocked, Some(FIRST)));
+    let mut kernel = Kernel::default();
+    let thread = thread(WAITER).id;
+    let path = Want::Path { thread, descriptor: Some(3), device: 8, inode: 7 };
+    assert_eq!(kernel.wants(&blocked), Some(path));
+    let fact = Fact::File(FileFact { device: 8, inode: 7, path: None });
+    kernel.observe(&Observation::Fact(fact), &mut Vec::new());
+    assert_eq!(kernel.wants(&blocked), Some(Want::Holder(FIRST)));
+    kernel.observe(&learn(FIRST, 1), &mut Vec::new());
+    assert_eq!(kernel.wants(&blocked), None);
+}
