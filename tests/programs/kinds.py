@@ -14,7 +14,7 @@ import threading
 import time
 
 HOLD = 0.04
-out = open(sys.argv[1], "w")
+out = open(sys.argv[1], "a")
 state = {}
 
 
@@ -68,7 +68,6 @@ def together(*bodies):
 def gil(scene):
     """A call into C that keeps the interpreter lock, and a thread that wants to go on."""
     libc = ctypes.PyDLL(None)
-    sleeping = threading.Event()
 
     def holds():
         state["holder"] = threading.get_native_id()
@@ -88,12 +87,9 @@ def gil(scene):
                 return
 
     together(holds, waits)
-    assert not sleeping.is_set()
 
 
-def other_process(lock, pipe, path):
-    global out
-    out = open(path, "a")
+def other_process(lock, pipe):
     state["holder"] = os.getppid()
     begin = time.monotonic_ns()
     pipe.send(os.getpid())
@@ -109,7 +105,7 @@ def process_lock(scene):
     lock = context.Lock()
     here, there = context.Pipe()
     lock.acquire()
-    child = context.Process(target=other_process, args=(lock, there, sys.argv[1]))
+    child = context.Process(target=other_process, args=(lock, there))
     child.start()
     state["waiter"] = here.recv()
     await_sleep("waiter")

@@ -123,7 +123,7 @@ fn locks_of_python() {
             ("gil", "cpython", "gil", "exclusive", Holder::Perhaps),
             ("process_lock", "multiprocessing", "semaphore", "unknown", Holder::Unknown),
         ],
-        &[],
+        &["not_condition"],
     );
 }
 

@@ -8,6 +8,7 @@
 
 mod attempts;
 mod callers;
+mod idle;
 mod locks;
 mod owners;
 mod people;
@@ -20,14 +21,15 @@ use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
 use callers::Callers;
+use idle::idles;
 use locks::Locks;
 use owners::{first_owner, had_it, last_owner, released};
 use people::People;
 use slices::{Slices, sliced};
 
 use crate::model::{
-    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Mode, Observation,
-    ProcessEvent, ProcessSeen, ThreadId, WaitSeen, WakeReason, Wakes, What,
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Look, Mode,
+    Observation, ProcessEvent, ProcessSeen, StackFact, ThreadId, WaitSeen, WakeReason, Wakes, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
@@ -124,6 +126,7 @@ impl Futex {
             Observation::Waiting(wait) => self.waiting(&self.completed(wait), out),
             Observation::Lock(seen) => self.first(seen),
             Observation::Process(seen) => self.process(seen, out),
+            Observation::Fact(Fact::Stack(stack)) => self.look(stack, out),
             Observation::Fact(fact) => self.learn(fact),
             Observation::Tick(now) => {
                 self.people.forget_the_missing();
@@ -190,6 +193,18 @@ impl Futex {
         }
     }
 
+    /// The stack of a waiting thread may say that it waits for no lock after all.
+    fn look(&mut self, fact: &StackFact, out: &mut Vec<LockEvent>) {
+        let Look::Asleep(stack) = &fact.look else { return };
+        if fact.thread != fact.waiter || !idles(stack) {
+            return;
+        }
+        let Some(wait) = self.attempts.is_none(fact.waiter, fact.start).cloned() else { return };
+        if let Some(lock) = self.locks.describe(&wait) {
+            out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what: What::Gone });
+        }
+    }
+
     fn process(&mut self, seen: &ProcessSeen, out: &mut Vec<LockEvent>) {
         let id = seen.thread.id;
         match seen.event {
@@ -223,7 +238,7 @@ impl Futex {
             WakeReason::Release | WakeReason::ThreadExit | WakeReason::Unknown => false,
         };
         let killed = killed || wait.ran == 0;
-        if !killed {
+        if !killed || attempt.idle {
             return self.ended(attempt, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
@@ -247,7 +262,9 @@ impl Futex {
         let wait = &*self.whole(wait);
         let attempt = self.attempt(wait);
         // That the lock was let go is certain, whatever becomes of the attempt.
-        if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker) {
+        if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker)
+            && !self.attempts.is_idle(wait)
+        {
             self.contended(&attempt, &lock, out);
             let what = taking.and_then(|t| released(wait, waker, &t));
             let event = |what| LockEvent { time: wait.woken, lock, thread: *waker, what };
@@ -268,6 +285,9 @@ impl Futex {
         let first = attempt.holder.clone();
         if let Some(earlier) = self.attempts.asleep(attempt) {
             self.ended(&earlier, out);
+        }
+        if self.attempts.is_idle(wait) {
+            return;
         }
         let Some(lock) = self.lock_of(wait) else { return };
         let taking = self.locks.taking(wait);
@@ -303,7 +323,7 @@ impl Futex {
     fn attempt(&self, wait: &WaitSeen) -> Attempt {
         let owner = self.locks.taking(wait).and_then(|taking| first_owner(&taking, wait));
         let holder = owner.map(|owner| self.holder(wait, owner, wait.start));
-        Attempt { wait: wait.clone(), holder }
+        Attempt { wait: wait.clone(), holder, idle: false }
     }
 
     fn contended(&self, attempt: &Attempt, lock: &Arc<LockDescription>, out: &mut Vec<LockEvent>) {
@@ -342,6 +362,10 @@ impl Futex {
     /// An attempt is over: what came of it.
     fn ended(&mut self, attempt: &Attempt, out: &mut Vec<LockEvent>) {
         let wait = &attempt.wait;
+        if attempt.idle {
+            self.skipped.idle += 1;
+            return;
+        }
         let Some(lock) = self.lock_of(wait) else { return };
         self.contended(attempt, &lock, out);
         let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));

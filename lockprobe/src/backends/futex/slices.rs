@@ -12,7 +12,7 @@ use crate::model::{LockKind, WaitSeen, WakeReason};
 
 /// From the end of one slice to the beginning of the next, nanoseconds, at most: another slice in
 /// between may have been too short to be told.
-const GAP: u64 = 2_000_000;
+const GAP: u64 = 4_000_000;
 /// Most places remembered.
 const AT_MOST: usize = 4096;
 
@@ -48,7 +48,7 @@ impl Slices {
         let gap = match earlier.reason {
             WakeReason::Other => GAP,
             // What ended it was not seen; who got the lock has something to do with it.
-            WakeReason::Unknown => GAP / 10,
+            WakeReason::Unknown => GAP / 20,
             _ => 0,
         };
         let over = earlier.timed && earlier.ran != 0;
