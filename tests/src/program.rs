@@ -14,31 +14,48 @@ use crate::{PATIENCE, system};
 
 /// A C program of `tests/programs`, compiled once.
 pub fn compiled(name: &str) -> PathBuf {
-    compiled_as(name, name, &[])
+    c_program(name, &[])
 }
 
 /// The same with the C library in it.
 pub fn compiled_statically(name: &str) -> PathBuf {
-    compiled_as(name, &format!("{name}-static"), &["-static"])
+    c_program(name, &["-static"])
 }
 
-fn compiled_as(name: &str, as_name: &str, more: &[&str]) -> PathBuf {
+fn c_program(name: &str, more: &[&str]) -> PathBuf {
+    let flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
+    built(&format!("{name}.c"), "cc", &[&flags, more].concat())
+}
+
+/// A program of `tests/programs`, built once with this compiler and these flags; of Java, the
+/// folder of its classes.
+pub fn built(file: &str, compiler: &str, flags: &[&str]) -> PathBuf {
     static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = DIRECTORY.get_or_init(|| tempfile::tempdir().expect("a temporary directory"));
-    let program = directory.path().join(as_name);
+    // A static is never dropped: the directory is removed when the process ends.
+    remove_at_exit(directory.path());
+    let stem = file.split('.').next().unwrap_or(file);
+    let program = match (compiler, flags.len()) {
+        ("cc", _) if flags.contains(&"-static") => directory.path().join(format!("{stem}-static")),
+        ("cc", _) => directory.path().join(stem),
+        (_, n) => directory.path().join(format!("{stem}-{}-{n}", compiler.replace('+', "x"))),
+    };
     if !program.exists() {
-        // A static is never dropped: the directory is removed when the process ends.
-        remove_at_exit(directory.path());
-        let source =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(format!("{name}.c"));
-        let mut cc = Command::new("cc");
-        cc.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]);
-        let ended = Probe::start(cc.arg(&program).arg(source).args(more)).wait();
-        assert_eq!(ended.status, 0, "cc: {}", ended.stderr);
+        let mut command = Command::new(compiler);
+        let output = if compiler == "javac" { "-d" } else { "-o" };
+        command.args(flags).arg(output).arg(&program).arg(source(file));
+        command.env("GOCACHE", directory.path().join("go"));
+        let ended = Probe::start(&mut command).wait();
+        assert_eq!(ended.status, 0, "{compiler}: {}", ended.stderr);
     }
     program
+}
+
+/// A file of `tests/programs`.
+pub fn source(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(file)
 }
 
 fn remove_at_exit(directory: &Path) {

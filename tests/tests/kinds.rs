@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lockprobe_tests::kinds::{Expected, Holder, Run, hold_faults};
-use lockprobe_tests::program::compiled;
+use lockprobe_tests::program::{built, compiled, source};
 
 /// A row: scene, `lock.system.name`, `lock.type`, `lock.mode`, how the holder is known.
 type Row = (&'static str, &'static str, &'static str, &'static str, Holder);
@@ -71,6 +71,87 @@ fn semaphores_and_once() {
 fn a_lock_that_processes_share_is_one_lock() {
     let mutex = |scene| (scene, "pthread", "mutex", "exclusive", Holder::Owner);
     c_program(&[mutex("mutex_of_forked"), mutex("mutex_of_file")]);
+}
+
+fn rows_of(program: &[&str], rows: &[Row], also: &[&str]) {
+    let scenes = rows.iter().map(|row| row.0).chain(also.iter().copied());
+    let scenes: Vec<String> = scenes.map(str::to_owned).collect();
+    let program: Vec<String> = program.iter().map(|&p| p.to_owned()).collect();
+    held_to(|truth| [program.clone(), vec![path(truth)], scenes.clone()].concat(), rows);
+}
+
+#[test]
+fn locks_of_the_cxx_library() {
+    let program = path(&built("kinds.cc", "g++", &["-std=c++17", "-O1", "-g", "-pthread"]));
+    rows_of(
+        &[&program],
+        &[
+            ("mutex", "pthread", "mutex", "exclusive", Holder::Owner),
+            ("shared_mutex_read", "pthread", "rwlock", "shared", Holder::Owner),
+            ("shared_mutex_write", "pthread", "rwlock", "exclusive", Holder::Unknown),
+            ("call_once", "pthread", "once", "exclusive", Holder::Waker),
+            ("static_init", "cxx", "static_init", "exclusive", Holder::Waker),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn locks_of_rust() {
+    rows_of(
+        &[env!("CARGO_BIN_EXE_rust_kinds")],
+        &[
+            ("mutex", "rust_std", "mutex", "exclusive", Holder::Waker),
+            ("rwlock_read", "rust_std", "rwlock", "shared", Holder::Unknown),
+            ("rwlock_write", "rust_std", "rwlock", "exclusive", Holder::Unknown),
+            ("once", "rust_std", "once", "exclusive", Holder::Waker),
+            ("parked_mutex", "parking_lot", "mutex", "exclusive", Holder::Perhaps),
+            ("parked_read", "parking_lot", "rwlock", "shared", Holder::Unknown),
+            ("parked_write", "parking_lot", "rwlock", "exclusive", Holder::Unknown),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn locks_of_python() {
+    rows_of(
+        &["/usr/bin/python3", &path(&source("kinds.py"))],
+        &[
+            ("lock", "cpython", "mutex", "exclusive", Holder::Waker),
+            ("reentrant", "cpython", "mutex", "exclusive", Holder::Waker),
+            ("gil", "cpython", "gil", "exclusive", Holder::Perhaps),
+            ("process_lock", "multiprocessing", "semaphore", "unknown", Holder::Unknown),
+        ],
+        &["not_condition"],
+    );
+}
+
+#[test]
+fn locks_of_java() {
+    let classes = path(&built("Kinds.java", "javac", &[]));
+    rows_of(
+        &["java", "-cp", &classes, "Kinds"],
+        &[
+            ("monitor", "java", "monitor", "exclusive", Holder::Perhaps),
+            ("reentrant", "java", "park", "unknown", Holder::Unknown),
+        ],
+        &["not_condition"],
+    );
+}
+
+#[test]
+fn waits_of_javascript() {
+    let row = ("wait", "v8", "atomics_wait", "unknown", Holder::Unknown);
+    rows_of(&["node", &path(&source("kinds.js"))], &[row], &[]);
+}
+
+#[test]
+fn goroutines_wait_for_no_thread_and_idle_threads_for_no_lock() {
+    for stripped in [&["build"][..], &["build", "-ldflags=-s -w"]] {
+        let program = path(&built("kinds.go", "go", stripped));
+        rows_of(&[&program], &[], &["not_mutex"]);
+    }
 }
 
 #[test]

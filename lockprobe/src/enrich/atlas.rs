@@ -15,8 +15,11 @@ const BINARIES: usize = 256;
 const PROCESSES: usize = 1024;
 /// Frames of a stack looked at.
 const FRAMES: usize = 24;
-/// Maps are not read again for an unknown address before they are this old.
-const STALE: Duration = Duration::from_millis(500);
+/// Maps are not read again for an unknown address before they are this old: a program that starts
+/// maps its libraries within milliseconds, and what it waits for must not be judged without them.
+const STALE: Duration = Duration::from_millis(20);
+/// The same for code that the program made itself, of which there is no end.
+const STALE_FOR_GENERATED: Duration = Duration::from_millis(500);
 
 /// A function of a stack.
 pub struct Frame {
@@ -74,7 +77,8 @@ impl Atlas {
 
     fn find(&mut self, pid: u32, address: u64) -> Option<Mapping> {
         if self.maps(pid).find(address).is_none() {
-            self.refresh(pid, STALE);
+            let generated = self.maps(pid).is_generated(address);
+            self.refresh(pid, if generated { STALE_FOR_GENERATED } else { STALE });
         }
         self.maps(pid).find(address).cloned()
     }

@@ -177,7 +177,10 @@ impl Enricher {
         }
         let fresh = meaning::verdict(&meanings, wait.priority_inheritance, None);
         let (Some(first), Some(anchor)) = (frames.first(), fresh.anchor) else {
-            return (vec![fact(0, frames.first(), fresh.class)], fresh.class);
+            let known = frames.first().and_then(|first| self.atlas.anchor(first, None));
+            // What is known of the place by other stacks stays known.
+            let own = known.map_or(fresh.class, SiteClass::ByCaller);
+            return (vec![fact(0, frames.first(), own)], fresh.class);
         };
         let (mut hops, class) = match fresh.class {
             _ if wait.priority_inheritance || meanings[0].role == Role::LowLevelWait => {

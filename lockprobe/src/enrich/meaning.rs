@@ -152,6 +152,8 @@ pub fn further(frames: &[Frame], from: usize, runtime: bool) -> (Vec<usize>, Sit
             Role::Shared if !frame.home => Some(at + 1),
             Role::Through => Some(at + 1),
             Role::Plain | Role::Nameless => return (hops, fallback),
+            // Whether a run time calls it can be told only where the caller is seen.
+            Role::CondWait | Role::Lock(LockKind::Semaphore) if at + 1 == frames.len() => break,
             role => return (hops, role.class()),
         };
         match next.filter(|&next| next < frames.len() && hops.len() < HOPS) {

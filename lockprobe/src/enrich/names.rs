@@ -101,6 +101,8 @@ fn runtime(name: &str) -> Role {
         ("ZN13PlatformEvent4park", Role::Through),
         ("ZN2os13PlatformEvent4park", Role::Through),
         ("ZN9ParkEvent", Role::Through),
+        // Threads of the machine itself that have nothing to do.
+        ("ZN14PosixSemaphore", Role::Idle),
         ("ZN6Parker4park", Role::Lock(LockKind::JavaPark)),
         ("ZN13ObjectMonitor4wait", Role::Idle),
         ("ZN13ObjectMonitor", Role::Lock(LockKind::JavaMonitor)),

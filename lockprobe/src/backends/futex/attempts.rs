@@ -15,6 +15,8 @@ pub struct Attempt {
     pub wait: WaitSeen,
     /// The holder its lock's memory named.
     pub holder: Option<Holder>,
+    /// Its stack says that it waits for no lock after all.
+    pub idle: bool,
 }
 
 /// The latest sleep of every thread that is in an attempt, as far as records tell.
@@ -34,9 +36,28 @@ impl Attempts {
         let start = attempt.wait.start;
         if let Some(same) = earlier.as_ref().filter(|e| e.wait.start == start) {
             attempt.holder = attempt.holder.or_else(|| same.holder.clone());
+            attempt.idle = same.idle;
         }
         self.insert(attempt);
         earlier.filter(|e| e.wait.start != start && e.wait.ran != 0)
+    }
+
+    /// Notes that an attempt is none, and returns it.
+    pub fn is_none(&mut self, id: ThreadId, start: u64) -> Option<&WaitSeen> {
+        let attempt = self.open.get_mut(&id).filter(|a| a.wait.start == start && !a.idle)?;
+        attempt.idle = true;
+        Some(&attempt.wait)
+    }
+
+    /// Whether this attempt of a thread is known to be none.
+    pub fn is_idle(&self, wait: &WaitSeen) -> bool {
+        let open = self.open.get(&wait.thread.id);
+        open.is_some_and(|a| a.idle && a.wait.start == wait.start)
+    }
+
+    /// The attempt a thread is in.
+    pub fn of(&self, id: ThreadId) -> Option<&WaitSeen> {
+        self.open.get(&id).map(|attempt| &attempt.wait)
     }
 
     /// A thread sleeps on in the attempt that [`Attempts::ran`] saw last.
@@ -61,6 +82,7 @@ impl Attempts {
                 None
             }
             earlier => {
+                attempt.idle = earlier.as_ref().is_some_and(|e| e.idle && e.wait.start == start);
                 attempt.wait.ran = 0;
                 self.insert(attempt);
                 earlier.filter(|e| e.wait.start != start && e.wait.ran != 0)

@@ -300,13 +300,22 @@ fn describe(
         None => LockId::Private { pid, image, address },
     };
     let call_site = fact.and_then(|f| f.call_site.clone());
-    Arc::new(LockDescription { id, kind, name: name(address, id, fact), confirmed, call_site })
+    Arc::new(LockDescription {
+        id,
+        kind,
+        name: name(kind, address, id, fact),
+        confirmed,
+        call_site,
+    })
 }
 
 /// A symbol; else where it was first contended; else its address.
-fn name(address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
-    if let LockId::Process { kind, .. } = id {
+fn name(kind: LockKind, address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
+    if let LockId::Process { .. } = id {
         return format!("some {} {}", kind.system(), kind.name()).into();
+    }
+    if kind == LockKind::PythonGil {
+        return "GIL".into();
     }
     if let Some(symbol) = fact.and_then(|f| f.symbol.as_deref()) {
         return symbol.into();

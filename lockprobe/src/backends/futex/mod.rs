@@ -8,8 +8,11 @@
 
 mod attempts;
 mod callers;
+mod idle;
 mod locks;
+mod owners;
 mod people;
+mod slices;
 #[cfg(test)]
 mod tests;
 
@@ -18,12 +21,15 @@ use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
 use callers::Callers;
-use locks::{Locks, Taking};
+use idle::idles;
+use locks::Locks;
+use owners::{first_owner, had_it, last_owner, released};
 use people::People;
+use slices::{Slices, sliced};
 
 use crate::model::{
-    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Mode, Observation,
-    Precision, ProcessEvent, ProcessSeen, Thread, ThreadId, WaitSeen, WakeReason, Wakes, What,
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Look, Mode,
+    Observation, ProcessEvent, ProcessSeen, StackFact, ThreadId, WaitSeen, WakeReason, Wakes, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel
@@ -63,6 +69,7 @@ pub struct Futex {
     people: People,
     callers: Callers,
     attempts: Attempts,
+    slices: Slices,
     skipped: Skipped,
 }
 
@@ -93,6 +100,13 @@ impl Futex {
         }
     }
 
+    /// The wait from its beginning, where the run time cuts it into slices.
+    fn whole<'a>(&self, wait: &'a WaitSeen) -> Cow<'a, WaitSeen> {
+        let taking = self.locks.taking(wait);
+        let whole = taking.and_then(|t| self.slices.join(wait, &t, &self.attempts));
+        whole.map_or(Cow::Borrowed(wait), Cow::Owned)
+    }
+
     /// A first contention, after what was learnt of it.
     fn first(&mut self, seen: &LockSeen) {
         self.people.meet(&seen.thread);
@@ -112,6 +126,7 @@ impl Futex {
             Observation::Waiting(wait) => self.waiting(&self.completed(wait), out),
             Observation::Lock(seen) => self.first(seen),
             Observation::Process(seen) => self.process(seen, out),
+            Observation::Fact(Fact::Stack(stack)) => self.look(stack, out),
             Observation::Fact(fact) => self.learn(fact),
             Observation::Tick(now) => {
                 self.people.forget_the_missing();
@@ -178,6 +193,18 @@ impl Futex {
         }
     }
 
+    /// The stack of a waiting thread may say that it waits for no lock after all.
+    fn look(&mut self, fact: &StackFact, out: &mut Vec<LockEvent>) {
+        let Look::Asleep(stack) = &fact.look else { return };
+        if fact.thread != fact.waiter || !idles(stack) {
+            return;
+        }
+        let Some(wait) = self.attempts.is_none(fact.waiter, fact.start).cloned() else { return };
+        if let Some(lock) = self.locks.describe(&wait) {
+            out.push(LockEvent { time: wait.time, lock, thread: wait.thread, what: What::Gone });
+        }
+    }
+
     fn process(&mut self, seen: &ProcessSeen, out: &mut Vec<LockEvent>) {
         let id = seen.thread.id;
         match seen.event {
@@ -211,7 +238,7 @@ impl Futex {
             WakeReason::Release | WakeReason::ThreadExit | WakeReason::Unknown => false,
         };
         let killed = killed || wait.ran == 0;
-        if !killed {
+        if !killed || attempt.idle {
             return self.ended(attempt, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
@@ -231,13 +258,18 @@ impl Futex {
             }
         }
         self.locks.see(wait);
+        let taking = self.locks.taking(wait);
+        let wait = &*self.whole(wait);
         let attempt = self.attempt(wait);
         // That the lock was let go is certain, whatever becomes of the attempt.
-        if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker) {
+        if let (Some(lock), Some(waker)) = (self.locks.describe(wait), &wait.waker)
+            && !self.attempts.is_idle(wait)
+        {
             self.contended(&attempt, &lock, out);
-            let what = self.locks.taking(wait).and_then(|t| released(wait, waker, &t));
+            let what = taking.and_then(|t| released(wait, waker, &t));
             let event = |what| LockEvent { time: wait.woken, lock, thread: *waker, what };
             out.extend(what.map(event));
+            taking.iter().for_each(|taking| self.slices.note(wait, taking));
         }
         // An earlier attempt of this thread is over: it is at another one.
         if let Some(earlier) = self.attempts.ran(attempt) {
@@ -248,10 +280,14 @@ impl Futex {
     fn waiting(&mut self, wait: &WaitSeen, out: &mut Vec<LockEvent>) {
         self.people.meet(&wait.thread);
         self.locks.see(wait);
+        let wait = &*self.whole(wait);
         let attempt = self.attempt(wait);
         let first = attempt.holder.clone();
         if let Some(earlier) = self.attempts.asleep(attempt) {
             self.ended(&earlier, out);
+        }
+        if self.attempts.is_idle(wait) {
+            return;
         }
         let Some(lock) = self.lock_of(wait) else { return };
         let taking = self.locks.taking(wait);
@@ -287,7 +323,7 @@ impl Futex {
     fn attempt(&self, wait: &WaitSeen) -> Attempt {
         let owner = self.locks.taking(wait).and_then(|taking| first_owner(&taking, wait));
         let holder = owner.map(|owner| self.holder(wait, owner, wait.start));
-        Attempt { wait: wait.clone(), holder }
+        Attempt { wait: wait.clone(), holder, idle: false }
     }
 
     fn contended(&self, attempt: &Attempt, lock: &Arc<LockDescription>, out: &mut Vec<LockEvent>) {
@@ -303,6 +339,9 @@ impl Futex {
             // would have woken a sleeper and been noted.
             None if wait.sleeps == 1 && wait.released_before <= wait.slept => {
                 taking.filter(|t| had_it(t.kind, wait)).and_then(|_| self.waker(wait))
+            }
+            None if taking.is_some_and(|t| sliced(t.kind)) && self.slices.in_one_hand(wait) => {
+                self.waker(wait)
             }
             None => None,
         };
@@ -323,10 +362,16 @@ impl Futex {
     /// An attempt is over: what came of it.
     fn ended(&mut self, attempt: &Attempt, out: &mut Vec<LockEvent>) {
         let wait = &attempt.wait;
+        if attempt.idle {
+            self.skipped.idle += 1;
+            return;
+        }
         let Some(lock) = self.lock_of(wait) else { return };
         self.contended(attempt, &lock, out);
         let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));
-        let timed_out = wait.timed && matches!(wait.reason, WakeReason::Other);
+        // The last of several slices may have been too short to be told: it got the lock then.
+        let gives_up = wait.timed && !sliced(lock.kind);
+        let timed_out = gives_up && matches!(wait.reason, WakeReason::Other);
         let sleeps = wait.sleeps;
         let what = if timed_out {
             What::Abandoned { error: "timeout", sleeps }
@@ -336,53 +381,4 @@ impl Futex {
         };
         out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
     }
-}
-
-/// Whether the waker is known to have had the lock, not just to have woken the thread.
-fn had_it(kind: LockKind, wait: &WaitSeen) -> bool {
-    match kind.wakes() {
-        Wakes::Owner => true,
-        // It had waited for it itself before it let it go.
-        Wakes::Poster => wait.holder_since.is_some(),
-        Wakes::Sharer | Wakes::Anybody => false,
-    }
-}
-
-/// The waker let the lock go when it woke the thread; it had it at least since the thread slept.
-fn released(wait: &WaitSeen, waker: &Thread, taking: &Taking) -> Option<What> {
-    let owned = last_owner(taking, wait) == Some(waker.ns_tid);
-    if taking.kind.hides_identity() || !(owned || had_it(taking.kind, wait)) {
-        return None;
-    }
-    let not_before = wait.released_before;
-    // A writer wakes all readers at once; that is one release.
-    if taking.kind.wakes() == Wakes::Sharer && not_before > wait.slept {
-        return None;
-    }
-    let (since, precision) = match wait.holder_since {
-        Some(since) if wait.hold_exact => (since, Precision::Exact),
-        _ if not_before <= wait.slept => (wait.slept, Precision::LowerBound),
-        _ => (not_before, Precision::Unknown),
-    };
-    let source = if owned { HolderSource::OwnerWord } else { HolderSource::Waker };
-    let holder = Holder { id: waker.id, name: waker.name(), source };
-    Some(What::Released { holder, since, not_before, precision })
-}
-
-/// Who had the lock when the attempt began, as its memory named it then.
-fn first_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
-    let mut words = wait.words?;
-    match taking.kind {
-        LockKind::PthreadMutex => words[2] = wait.first_owner?,
-        // The kernel hands it over, and the thread sleeps but once.
-        LockKind::PriorityInheritance => {}
-        _ if wait.sleeps == 1 => {}
-        _ => return None,
-    }
-    taking.kind.owner(taking.inner, &words)
-}
-
-/// Who had the lock when its memory was last read.
-fn last_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
-    taking.kind.owner(taking.inner, &wait.words?)
 }
