@@ -11,7 +11,7 @@ use lockprobe_ebpf::wire::{Header, LockKey, LockStats, ProcessRecord, kind, proc
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::full::{Full, Probes};
-use super::load::monotonic;
+use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
 use super::verdicts::Inbox;
 use super::{Options, Targets, attach, waits};
@@ -248,6 +248,8 @@ impl Reader {
         if now < self.next_look {
             return;
         }
+        // What others use of the processor meanwhile is no reason to look less often.
+        let begun = processor_time();
         // Old waits are told of less often: nothing about them changes quickly.
         let all =
             self.looks.is_multiple_of(OLD_WAITS_EVERY) || self.inputs.stop.load(Ordering::Relaxed);
@@ -268,7 +270,7 @@ impl Reader {
             }
         }
         self.acquisitions(Full::look);
-        let took = monotonic().saturating_sub(now);
+        let took = processor_time().saturating_sub(begun);
         self.next_look = now + (LOOK_EVERY).max(took * 100);
     }
 
@@ -285,6 +287,7 @@ impl Reader {
         else {
             return;
         };
+        let begun = processor_time();
         let known = &mut self.glanced;
         let ages = age..OLD_WAIT.max(age + 1);
         let fresh = waits::asleep(&mut self.tables, now, ages, |tid, start| {
@@ -296,7 +299,7 @@ impl Reader {
         for record in fresh {
             batch.push(record.as_bytes());
         }
-        let took = monotonic().saturating_sub(now);
+        let took = processor_time().saturating_sub(begun);
         self.next_glance = now + every(age).max(took * 50);
     }
 
