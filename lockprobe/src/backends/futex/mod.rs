@@ -28,8 +28,8 @@ use people::People;
 use slices::{Slices, sliced};
 
 use crate::model::{
-    Fact, Holder, HolderSource, LockDescription, LockEvent, LockSeen, Look, Mode, Observation,
-    ProcessEvent, ProcessSeen, StackFact, ThreadId, WaitSeen, WakeReason, Wakes, What,
+    Fact, Holder, HolderSource, LockDescription, LockEvent, LockKind, LockSeen, Look, Mode,
+    Observation, ProcessEvent, ProcessSeen, StackFact, ThreadId, WaitSeen, WakeReason, Wakes, What,
 };
 
 /// How long after running again a thread may still turn out to sleep on, nanoseconds. The kernel

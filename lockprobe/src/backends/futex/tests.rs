@@ -1,7 +1,7 @@
 //! Stories of the futex backend: what the kernel half saw, and what it means.
 
 use super::*;
-use crate::model::{LockFact, SiteClass, SiteFact, ThreadFact, ThreadId};
+use crate::model::{LockFact, Precision, SiteClass, SiteFact, Thread, ThreadFact};
 
 const MS: u64 = 1_000_000;
 const PID: u32 = 10;
