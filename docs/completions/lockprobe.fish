@@ -53,7 +53,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-stacks -d 'Take no stacks'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; ends after 10 s unless --duration says otherwise, 10 min at most'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; children are followed from a moment after they begin. Ends after 10 s unless --duration says otherwise, 10 min at most'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -65,7 +65,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration 
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; ends after 10 s unless --duration says otherwise, 10 min at most'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; children are followed from a moment after they begin. Ends after 10 s unless --duration says otherwise, 10 min at most'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'

@@ -49,6 +49,16 @@
 //! Every release that had a waiter is seen. A hold is `exact` when the waiter it ended with slept
 //! through all of it and its holder was seen acquiring; a `lower_bound` when it began before anyone
 //! waited; `unknown` when the lock changed hands unseen in between.
+//!
+//! # Full mode
+//!
+//! Asked for, and for chosen processes only, every acquisition is followed by uprobes, which cost
+//! about a microsecond a call where the kernel can emulate the instruction they sit on. So a site
+//! is chosen by decoding the function: on the way that every call takes once, with the argument in
+//! its register. There are no return probes. What a call that may fail came to is read from the
+//! owner word at the thread's next call; when a wait ended is known from the scheduler. Each
+//! thread's held locks, the counts of each lock and the orders of two are kept in maps; circles in
+//! the order of locks are deadlocks that are possible.
 
 pub mod analyses;
 pub mod backends;

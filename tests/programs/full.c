@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -282,6 +283,24 @@ static void keep_it(void) {
     printf("{\"a\":1,\"b\":1,\"c\":1}\n");
 }
 
+// A child that does nothing until a byte comes.
+static void fork_off(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        getchar();
+        for (int i = 0; i < 100; i++) {
+            pthread_mutex_lock(&c_lock);
+            pthread_mutex_unlock(&c_lock);
+        }
+        getchar();
+        _exit(0);
+    }
+    printf("{\"child\":%d}\n", child);
+    int status;
+    waitpid(child, &status, 0);
+    printf("{\"status\":%d}\n", status);
+}
+
 int main(int argc, char **argv) {
     const struct {
         const char *name;
@@ -290,6 +309,7 @@ int main(int argc, char **argv) {
         {"count", count},   {"hold", hold},       {"contend", contend}, {"refuse", refuse},
         {"wait", wait_condition}, {"invert", invert}, {"order", order}, {"guard", guard},
         {"recurse", recurse}, {"rwlock", read_write}, {"keep", keep_it},
+        {"fork", fork_off},
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("{\"ready\":true}\n");

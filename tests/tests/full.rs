@@ -212,6 +212,31 @@ fn a_command_is_watched_from_its_first_instruction() {
 }
 
 #[test]
+fn children_are_followed() {
+    let mut program = Program::start("full", ["fork"]);
+    program.says();
+    let watch = watch(program.pid(), "30s");
+    // Not by the code of the child: it has its parent's breakpoints.
+    let probes = probes_of(watch.probe.pid());
+    assert!(probes > 10, "{probes}");
+    program.go_on();
+    let child = number(&program.says(), "child");
+    lockprobe_tests::until("the child has as many probes as its parent", || {
+        (probes_of(watch.probe.pid()) == 2 * probes).then_some(())
+    });
+    program.go_on();
+    program.go_on();
+    program.says();
+    program.go_on();
+    program.end();
+    let records = watch.records();
+    let acquisitions = records.summary()["acquisitions"].as_array().unwrap();
+    let of_child = acquisitions.iter().find(|row| row["process.pid"] == child);
+    let of_child = of_child.unwrap_or_else(|| panic!("nothing of {child}: {acquisitions:#?}"));
+    assert_eq!(number(of_child, "acquisitions"), 100);
+}
+
+#[test]
 fn when_the_time_is_up_the_program_goes_on_without_probes() {
     let mut program = Program::start("full", ["count"]);
     program.says();
@@ -248,6 +273,13 @@ fn a_killed_lockprobe_leaves_no_probes() {
     assert_eq!(program.says()["acquisitions"], 10_000);
     program.go_on();
     program.end();
+}
+
+/// How many probes a process has put anywhere.
+fn probes_of(pid: u32) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("our child").flatten();
+    let read = |file: std::fs::DirEntry| std::fs::read_to_string(file.path()).ok();
+    files.filter_map(read).filter(|info| info.contains("link_type:\tperf")).count()
 }
 
 /// The first bytes of `pthread_mutex_lock` in a process, and of its unlock.

@@ -80,6 +80,7 @@ fn first_stats(key: &LockKey, site: u64, flags: u32) -> Option<*mut FullStats> {
     if made {
         // SAFETY: members of a value of the map.
         unsafe {
+            (*stats).opened_ns = emit::now();
             (*stats).site = site;
             (*stats).flags = flags as u64;
         }

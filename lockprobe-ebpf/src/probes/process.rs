@@ -92,5 +92,7 @@ fn send(task: Task, event: u32, parent: u32) {
     record.event = event;
     record.parent = parent;
     // A new program may be one to watch, and what was counted of the old one must be taken out.
-    if event == process_event::EXEC { emit::submit_now(entry) } else { emit::submit(entry) }
+    // In full mode a child is to be followed at once.
+    let soon = event == process_event::EXEC || FULL.load() != 0;
+    if soon { emit::submit_now(entry) } else { emit::submit(entry) }
 }

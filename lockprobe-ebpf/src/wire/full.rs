@@ -99,6 +99,8 @@ pub struct FullStats {
     pub hold_sum_ns: u64,
     /// The longest, nanoseconds (two processors may race here).
     pub hold_max_ns: u64,
+    /// When this entry was made, CLOCK_MONOTONIC: before an exec, it is of the program before.
+    pub opened_ns: u64,
     /// Return address of the first acquisition seen.
     pub site: u64,
     /// Bits of [`act`].

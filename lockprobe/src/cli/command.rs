@@ -126,8 +126,9 @@ pub struct CaptureArgs {
     #[arg(long, visible_alias = "for", value_name = "TIME", value_parser = args::duration)]
     pub duration: Option<Duration>,
     /// Follow every acquisition of a POSIX lock, contended or not, in the processes chosen:
-    /// counts, exact hold times, order of locks. Costs them about a microsecond each time; ends
-    /// after 10 s unless --duration says otherwise, 10 min at most
+    /// counts, exact hold times, order of locks. Costs them about a microsecond each time;
+    /// children are followed from a moment after they begin. Ends after 10 s unless --duration
+    /// says otherwise, 10 min at most
     #[arg(long)]
     pub full: bool,
     /// With --full, probe the entries of functions, whatever that costs

@@ -6,6 +6,7 @@
 
 mod deadlocks;
 mod figures;
+mod full;
 mod loops;
 mod observer;
 mod page;
@@ -46,7 +47,12 @@ impl Plan {
             plan.rounds = if plan.quick { QUICK_ROUNDS } else { ROUNDS };
         }
         let names = || {
-            loops::LOOPS.iter().map(|l| l.name).chain([ring::NAME, start::NAME, deadlocks::NAME])
+            loops::LOOPS.iter().map(|l| l.name).chain([
+                ring::NAME,
+                full::NAME,
+                start::NAME,
+                deadlocks::NAME,
+            ])
         };
         match &plan.only {
             Some(only) if !names().any(|name| name == only) => {
@@ -93,6 +99,9 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let mut faults = Vec::new();
     if plan.wants(ring::NAME) {
         rows.extend(ring::measure(plan.quick, &mut faults)?);
+    }
+    if plan.wants(full::NAME) {
+        rows.extend(full::measure(plan.rounds)?);
     }
     if plan.wants(start::NAME) {
         rows.extend(start::measure()?);

@@ -201,6 +201,9 @@ impl Reader {
             process_event::EXEC => {
                 let exec = record.header.time_ns;
                 self.harvest(exec, before, |key, stats| key.tgid == pid && stats.opened_ns < exec);
+                if let Some(full) = &mut self.tables.full {
+                    full.harvest_before(exec, before, pid);
+                }
                 if self.targets.matches(pid) {
                     let _ = self.tables.targets.insert(pid, 1, 0);
                 }

@@ -13,6 +13,9 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::source::live::tables::Wire;
 use crate::source::{Batch, Error};
 
+/// Counts by process and address.
+type Locks = BTreeMap<(u32, u64), FullStats>;
+
 /// Counts, and what is held.
 pub struct FullTables {
     threads: HashMap<MapData, u32, Wire<Holding>>,
@@ -81,23 +84,37 @@ impl FullTables {
 
     /// Moves what is known of some processes into the batch. Nothing may change it meanwhile.
     pub fn harvest(&mut self, now: u64, batch: &mut Batch, wanted: impl Fn(u32) -> bool) {
-        let keys = self.locks.keys().flatten().filter(|key| wanted(key.0.tgid));
-        let mut locks: BTreeMap<(u32, u64), FullStats> = BTreeMap::new();
-        for key in keys.collect::<Vec<_>>() {
-            if let Ok(stats) = self.locks.get(&key, 0) {
-                locks.insert((key.0.tgid, key.0.lock), stats.0);
-            }
-            let _ = self.locks.remove(&key);
-        }
+        let mut locks = self.take_locks(|key, _| wanted(key.tgid));
         let threads = self.threads.iter().flatten().filter(|(_, h)| wanted(h.0.tgid));
         for (tid, holding) in threads.collect::<Vec<_>>() {
             add_held(&holding.0, &mut locks);
             let _ = self.threads.remove(&tid);
         }
-        for ((tgid, lock), stats) in locks {
-            let key = LockKey { tgid, reserved: 0, lock };
-            batch.push_parts(kind::FULL_STATS, now, &[key.as_bytes(), stats.as_bytes()]);
+        push(now, batch, locks);
+        self.take_orders(now, batch, wanted);
+    }
+
+    /// The same for the program that a process ran before this time. Its threads have taken what
+    /// they held with them.
+    pub fn harvest_before(&mut self, exec: u64, batch: &mut Batch, pid: u32) {
+        let locks = self.take_locks(|key, stats| key.tgid == pid && stats.opened_ns < exec);
+        push(exec, batch, locks);
+        self.take_orders(exec, batch, |tgid| tgid == pid);
+    }
+
+    fn take_locks(&mut self, wanted: impl Fn(&LockKey, &FullStats) -> bool) -> Locks {
+        let mut locks = Locks::new();
+        for key in self.locks.keys().flatten().collect::<Vec<_>>() {
+            let Ok(stats) = self.locks.get(&key, 0) else { continue };
+            if wanted(&key.0, &stats.0) {
+                locks.insert((key.0.tgid, key.0.lock), stats.0);
+                let _ = self.locks.remove(&key);
+            }
         }
+        locks
+    }
+
+    fn take_orders(&mut self, now: u64, batch: &mut Batch, wanted: impl Fn(u32) -> bool) {
         let orders = self.orders.iter().flatten().filter(|(key, _)| wanted(key.0.tgid));
         for (key, order) in orders.collect::<Vec<_>>() {
             batch.push_parts(kind::FULL_ORDERS, now, &[key.0.as_bytes(), order.0.as_bytes()]);
@@ -118,8 +135,15 @@ impl FullTables {
     }
 }
 
+fn push(now: u64, batch: &mut Batch, locks: Locks) {
+    for ((tgid, lock), stats) in locks {
+        let key = LockKey { tgid, reserved: 0, lock };
+        batch.push_parts(kind::FULL_STATS, now, &[key.as_bytes(), stats.as_bytes()]);
+    }
+}
+
 /// What a thread holds now has been acquired, as far as that is certain.
-fn add_held(holding: &Holding, locks: &mut BTreeMap<(u32, u64), FullStats>) {
+fn add_held(holding: &Holding, locks: &mut Locks) {
     let depth = (holding.depth as usize).min(HELD);
     for (at, held) in holding.held[..depth].iter().enumerate() {
         let has = |flag: u32| held.flags & flag != 0;
