@@ -50,6 +50,7 @@ fn wait(tid: u32, start: u64, ran: u64, owner: u32) -> WaitSeen {
         holder_since: None,
         released_before: 0,
         hold_exact: false,
+        cpu: 0,
     }
 }
 
