@@ -12,6 +12,7 @@ mod kernel_locks;
 mod kernel_waits;
 mod load;
 mod look;
+mod machine;
 mod reader;
 mod standing;
 mod synthetic;
