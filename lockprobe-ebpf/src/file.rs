@@ -51,7 +51,7 @@ pub struct Inode(pub u64);
 impl Inode {
     /// The one a descriptor of a task means; zero when it means none.
     #[inline(always)]
-    fn of(task: Task, descriptor: u64) -> Self {
+    pub fn of(task: Task, descriptor: u64) -> Self {
         let table: u64 = member(task.files(), &FILES_FDT);
         let size: u32 = member(table, &FDT_MAX);
         if descriptor >= size as u64 {

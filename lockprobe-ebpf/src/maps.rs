@@ -4,8 +4,8 @@ use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{
-    Counter, FileKey, FullCounter, FullStats, Holding, LockKey, LockStats, Order, OrderKey, Poll,
-    Request, SiteKey, Wait,
+    self, Counter, FileKey, FullCounter, FullStats, Holding, Latest, LockKey, LockStats, Maker,
+    Order, OrderKey, PATH_BYTES, Poll, Request, SiteKey, Wait,
 };
 
 /// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
@@ -55,6 +55,23 @@ pub static CONTENDED: LruHashMap<FileKey, u64> = LruHashMap::with_max_entries(4_
 /// Threads that were refused a lock of a file, and may ask again.
 #[map]
 pub static POLLS: LruHashMap<u32, Poll> = LruHashMap::with_max_entries(4_096, 0);
+
+/// What system calls do to names, by number; empty unless lock files are followed.
+#[map]
+pub static CALLS: Array<u32> = Array::with_max_entries(wire::CALLS, 0);
+
+/// Who made a name that only one can make, by name. Names are made for many reasons; those made
+/// longest ago go first.
+#[map]
+pub static MADE: LruHashMap<FileKey, Maker> = LruHashMap::with_max_entries(4_096, 0);
+
+/// The name a thread made or was refused last.
+#[map]
+pub static LATEST: LruHashMap<u32, Latest> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Room for a path.
+#[map]
+pub static PATH: PerCpuArray<[u64; PATH_BYTES / 8]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counts by cause.
 #[map]
@@ -250,6 +267,14 @@ constants! {
     FL_START = 0;
     /// Last byte.
     FL_END = 0;
+    /// `fs` in `struct task_struct`, and the way on to directories.
+    TASK_FS = 0;
+    /// `root.dentry` in `struct fs_struct`.
+    FS_ROOT = 0;
+    /// `pwd.dentry` in it.
+    FS_PWD = 0;
+    /// `d_inode` in `struct dentry`.
+    DENTRY_INODE = 0;
     /// `nsproxy` in `struct task_struct`, and the way on to a semaphore.
     TASK_NSPROXY = 0;
     /// `ipc_ns` in `struct nsproxy`.

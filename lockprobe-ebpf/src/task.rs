@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::{
 };
 use lockprobe_ebpf::wire::{Thread, call, wait_flag};
 
+use crate::file::member;
 use crate::maps::*;
 
 /// A task as the kernel hands it to a program: typed, never null.
@@ -115,6 +116,20 @@ impl Task {
         self.load(&TASK_FILES)
     }
 
+    /// Inode of its root directory.
+    #[inline(always)]
+    pub fn root_directory(self) -> u64 {
+        let dentry: u64 = member(self.load(&TASK_FS), &FS_ROOT);
+        member(dentry, &DENTRY_INODE)
+    }
+
+    /// Inode of its working directory.
+    #[inline(always)]
+    pub fn working_directory(self) -> u64 {
+        let dentry: u64 = member(self.load(&TASK_FS), &FS_PWD);
+        member(dentry, &DENTRY_INODE)
+    }
+
     /// Its `struct nsproxy`.
     #[inline(always)]
     pub fn nsproxy(self) -> u64 {
@@ -156,6 +171,12 @@ impl Task {
 }
 
 impl Registers {
+    /// Wraps a pointer taken from a program's typed arguments.
+    #[inline(always)]
+    pub fn new(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
     /// One register by its offset.
     #[inline(always)]
     pub fn get(self, offset: &Global<u64>) -> u64 {

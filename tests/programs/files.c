@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -78,6 +79,36 @@ static int ofd_nb(void) { return range(F_OFD_SETLK, F_WRLCK, 0, 0); }
 static int ofd_un(void) { return range(F_OFD_SETLK, F_UNLCK, 0, 0); }
 static int sem_down(void) { return semaphore(-1); }
 static int sem_up(void) { return semaphore(1); }
+// Names that are locks by being there, spelled from the directory of the file.
+static const char name[] = "x.lock";
+
+static int make_file(void) {
+    int made = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (made >= 0) close(made);
+    return made < 0 ? -1 : 0;
+}
+
+static int make_link(void) { return link(path, name); }
+static int make_directory(void) { return mkdir(name, 0700); }
+static int remove_file(void) { return unlink(name); }
+static int remove_directory(void) { return rmdir(name); }
+static int rename_file(void) { return rename(name, "x"); }
+
+/// As `filelock` for Python does it: the lock is that of flock(2).
+static int make_and_flock(void) {
+    int made = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (made < 0 && errno == EEXIST) made = open(name, O_RDWR | O_CLOEXEC);
+    if (made < 0) return -1;
+    if (flock(made, LOCK_EX | LOCK_NB)) {
+        close(made);
+        errno = EAGAIN;
+        return -1;
+    }
+    close(file);
+    file = made;
+    return 0;
+}
+
 static int shut(void) { return close(file); }
 static int leave(void) { return 0; }
 
@@ -100,6 +131,11 @@ static const struct way ways[] = {
     {"posix_polled", posix_wr, posix_nb, posix_un, 5 * MS},
     {"ofd", ofd_wr, ofd_wr, ofd_un, 0},
     {"ofd_polled", ofd_wr, ofd_nb, ofd_un, 5 * MS},
+    {"made", make_file, make_file, remove_file, 5 * MS},
+    {"made_renamed", make_file, make_file, rename_file, 5 * MS},
+    {"made_link", make_link, make_link, remove_file, 5 * MS},
+    {"made_directory", make_directory, make_directory, remove_directory, 5 * MS},
+    {"made_and_flock", make_and_flock, make_and_flock, flock_un, 5 * MS},
     {"sysv", sem_down, sem_down, sem_up, 0},
     {"sysv_undo", sem_down, sem_down, leave, 0},
 };
@@ -138,7 +174,7 @@ static void await(const struct way *way, int holder) {
     open_file();
     u64 begin = now();
     while (way->want()) {
-        if (!way->pause || (errno != EAGAIN && errno != EACCES)) fail("want");
+        if (!way->pause || (errno != EAGAIN && errno != EACCES && errno != EEXIST)) fail("want");
         attempts++;
         nap(way->pause);
     }
@@ -296,6 +332,8 @@ int main(int count, char **arguments) {
     scene = arguments[1];
     path = arguments[2];
     struct stat seen;
+    char *directory = strdup(path);
+    if (!directory || chdir(dirname(directory))) fail("chdir");
     open_file();
     if (fstat(file, &seen)) fail("stat");
     close(file);

@@ -30,11 +30,14 @@ pub enum Counter {
     DroppedTargetTableFull = 11,
     /// File records that found the ring full.
     DroppedFileRingFull = 12,
+    /// System calls not looked at for lock files, since the processor was looking at another; the
+    /// kernel counts them, and the agent fills this in when tracing ends.
+    CallsUnseen = 13,
 }
 
 impl Counter {
     /// How many counters there are.
-    pub const COUNT: u32 = 13;
+    pub const COUNT: u32 = 14;
 }
 
 /// Names of the causes that mean something was not delivered, in the order they are shown.

@@ -6,6 +6,7 @@ mod counter;
 mod file;
 mod full;
 mod lock;
+mod lock_file;
 mod process;
 mod standing;
 mod wait;
@@ -16,6 +17,8 @@ pub use full::{FullCounter, FullLockRecord, FullOrderRecord, FullStats, HELD, He
 pub use full::{Order, OrderKey, act, held_flag};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
 pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
+pub use lock_file::Latest;
+pub use lock_file::{CALLS, LockFileRecord, Maker, PATH_BYTES, lock_file_event, made, name_call};
 pub use process::{ProcessRecord, process_event};
 pub use standing::Standing;
 pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
@@ -47,6 +50,8 @@ pub mod kind {
     pub const FACT: u32 = 9;
     /// Something happened to a contended lock of a file (`FileRecord`).
     pub const FILE: u32 = 10;
+    /// Something happened to a file that is a lock by being there (`LockFileRecord`).
+    pub const LOCK_FILE: u32 = 11;
     /// Full mode: a lock was acquired for the first time (`FullLockRecord`).
     pub const FULL_LOCK: u32 = 20;
     /// Full mode: a lock was asked for while another was held, for the first time

@@ -19,6 +19,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         stack_threshold: None,
         ring_bytes: args.ring_size,
         targets: Targets::everything(),
+        lock_files: false,
         full: None,
     };
     let mut live = Live::start_synthetic(&options)?;

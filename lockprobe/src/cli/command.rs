@@ -122,6 +122,9 @@ pub struct CaptureArgs {
     /// Take no stacks
     #[arg(long, conflicts_with = "stack_threshold")]
     pub no_stacks: bool,
+    /// Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host
+    #[arg(long)]
+    pub lock_files: bool,
     /// End after this time
     #[arg(long, visible_alias = "for", value_name = "TIME", value_parser = args::duration)]
     pub duration: Option<Duration>,

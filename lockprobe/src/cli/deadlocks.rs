@@ -50,6 +50,7 @@ fn watch(args: &DeadlocksArgs) -> anyhow::Result<bool> {
         ring_size: RING_BYTES,
         stack_threshold: PASSING,
         no_stacks: false,
+        lock_files: false,
         full: false,
         naive_probes: false,
     };

@@ -79,7 +79,8 @@ pub fn observe(
     let full = full_mode(target, capture);
     let duration = capture.duration.or(full.map(|_| FULL_FOR));
     let ring_bytes = capture.ring_size;
-    let options = Options { min_wait, stack_threshold, ring_bytes, targets, full };
+    let lock_files = capture.lock_files;
+    let options = Options { min_wait, stack_threshold, ring_bytes, targets, lock_files, full };
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     if let Some(cost) = live.full_cost() {

@@ -1,14 +1,15 @@
 //! Locks the kernel itself keeps: waits, announcements, events, counts.
 
 use lockprobe_ebpf::wire::{
-    self, FileRecord, LockKey, LockRecord, Place, WaitRecord, class, file_event, mode, wait_flag,
+    self, FileRecord, LockFileRecord, LockKey, LockRecord, Place, WaitRecord, class, file_event,
+    lock_file_event, made, mode, wait_flag,
 };
 use zerocopy::FromBytes;
 
 use super::frame::{reason, thread};
 use crate::model::{
-    CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, LockId, LockKind,
-    Malformed, Mode, Phase, WakeReason,
+    CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, LockFileSeen, LockId,
+    LockKind, Malformed, Mode, Phase, ThreadId, WakeReason, thread::printable,
 };
 
 fn lock(inode: u64, place: Place) -> Result<KernelLock, Malformed> {
@@ -109,11 +110,42 @@ pub fn file(frame: &[u8]) -> Result<FileSeen, Malformed> {
     })
 }
 
+/// An event of a file that is a lock by being there.
+pub fn lock_file(frame: &[u8]) -> Result<LockFileSeen, Malformed> {
+    let record = LockFileRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
+    let event = match record.event {
+        lock_file_event::REFUSED => FileEvent::Refused,
+        lock_file_event::ACQUIRED => FileEvent::Acquired,
+        lock_file_event::RELEASED => FileEvent::Released,
+        lock_file_event::OTHERWISE => FileEvent::Otherwise,
+        _ => return Err(Malformed::Value),
+    };
+    let length = record.path.iter().position(|&byte| byte == 0).ok_or(Malformed::Value)?;
+    if record.thread.tid == 0 || length == 0 {
+        return Err(Malformed::Value);
+    }
+    let path = String::from_utf8_lossy(&record.path[..length]);
+    let maker = ThreadId { pid: record.maker.tgid, tid: record.maker.tid };
+    let made = if record.maker.tid != 0 { record.maker.made } else { record.made };
+    Ok(LockFileSeen {
+        time: record.header.time_ns,
+        thread: thread(&record.thread),
+        event,
+        directory: made == made::DIRECTORY,
+        maker: (maker.tid != 0).then_some((record.maker.time_ns, maker)),
+        root: (record.root_device, record.root_inode),
+        base: (record.base_device, record.base_inode),
+        descriptor: u32::try_from(record.directory).ok(),
+        refused: (record.refusals != 0).then_some((record.refused_ns, record.refusals)),
+        path: printable(&path),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decode::decode;
-    use crate::model::{Observation, ThreadId};
+    use crate::model::Observation;
     use lockprobe_ebpf::wire::{call, kind};
     use zerocopy::IntoBytes;
 

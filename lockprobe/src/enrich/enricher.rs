@@ -302,6 +302,17 @@ impl Enricher {
         file::name(thread, descriptor, device, inode)
     }
 
+    /// Where a thread is, or what a directory is called that it has open.
+    pub fn directory(
+        &mut self,
+        thread: ThreadId,
+        descriptor: Option<u32>,
+        device: u32,
+        inode: u64,
+    ) -> FileFact {
+        file::directory(thread, descriptor, device, inode)
+    }
+
     /// A process that has a lock.
     pub fn holder(&mut self, pid: u32) -> HolderFact {
         file::holder(pid)

@@ -28,6 +28,18 @@ pub fn name(thread: ThreadId, descriptor: Option<u32>, device: u32, inode: u64) 
     FileFact { device, inode, path: text.map(|t| t.trim_end_matches(" (deleted)").to_owned()) }
 }
 
+/// The path of a thread's working directory, or of one it has open. One that is gone, or was changed
+/// since, has none.
+pub fn directory(thread: ThreadId, descriptor: Option<u32>, device: u32, inode: u64) -> FileFact {
+    let link = match descriptor {
+        Some(number) => format!("/proc/{}/fd/{number}", thread.pid),
+        None => format!("/proc/{}/task/{}/cwd", thread.pid, thread.tid),
+    };
+    let same = fs::metadata(&link).is_ok_and(|file| file.ino() == inode);
+    let path = same.then(|| fs::read_link(&link).ok()).flatten();
+    FileFact { device, inode, path: path.map(|path| printable(&path.to_string_lossy())) }
+}
+
 /// Name of a process and how many threads it has.
 pub fn holder(pid: u32) -> HolderFact {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

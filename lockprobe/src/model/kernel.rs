@@ -1,6 +1,6 @@
 //! Locks the kernel itself keeps, as it tells of them: of files and of System V semaphores.
 
-use super::{LockId, LockKind, Mode, Thread, WakeReason};
+use super::{LockId, LockKind, Mode, Thread, ThreadId, WakeReason};
 
 /// A lock the kernel keeps, or a part of one that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub enum FileEvent {
     Acquired,
     /// Let go, if it was held.
     Released,
+    /// What the thread last asked for is no lock: it uses another.
+    Otherwise,
 }
 
 /// An event of a lock of a file.
@@ -122,4 +124,29 @@ pub struct FileSeen {
     pub refused: Option<(u64, u32)>,
     /// File descriptor of the call.
     pub descriptor: u32,
+}
+
+/// A file that is a lock by being there: something happened to its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LockFileSeen {
+    /// When.
+    pub time: u64,
+    /// Who did it.
+    pub thread: Thread,
+    /// What: refused, acquired by making it, released by taking it away.
+    pub event: FileEvent,
+    /// A directory rather than a file.
+    pub directory: bool,
+    /// Who had made it, and when.
+    pub maker: Option<(u64, ThreadId)>,
+    /// The thread's root directory: device and inode.
+    pub root: (u32, u64),
+    /// The directory the path starts from: device and inode.
+    pub base: (u32, u64),
+    /// Descriptor of that directory; `None` for the working directory.
+    pub descriptor: Option<u32>,
+    /// When the thread was first refused in this run of attempts, and how often since.
+    pub refused: Option<(u64, u32)>,
+    /// The path as the thread spells it.
+    pub path: String,
 }

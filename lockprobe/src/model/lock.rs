@@ -37,6 +37,13 @@ pub enum LockId {
         /// Last byte; `i64::MAX` for the end of the file, wherever that is.
         end: u64,
     },
+    /// A name of a file that is a lock by being there.
+    Name {
+        /// Root directory it counts from, mixed.
+        root: u64,
+        /// Path, mixed.
+        path: u64,
+    },
     /// A System V semaphore.
     Semaphore {
         /// IPC namespace.
@@ -82,6 +89,7 @@ impl fmt::Display for LockId {
                 write!(f, "fcntl:dev{device:x}:ino{inode}:{start}-")?;
                 if *end == END_OF_FILE { f.write_str("eof") } else { write!(f, "{end}") }
             }
+            Self::Name { root, path } => write!(f, "lockfile:{root:x}:{path:016x}"),
             Self::Semaphore { namespace, set, number } => {
                 write!(f, "sysv:ns{namespace}:set{set}:{number}")
             }
@@ -178,6 +186,10 @@ kinds! {
     PosixFile = "fcntl", "posix";
     /// fcntl(2) on a range of a file: of an open file description.
     OpenFile = "fcntl", "ofd";
+    /// A file that is a lock by being there.
+    LockFile = "lockfile", "file";
+    /// A directory that is a lock by being there.
+    LockDirectory = "lockfile", "directory";
     /// System V semaphore.
     SysvSemaphore = "sysv_semaphore", "semaphore";
     /// Behaves like a lock, but nothing says which.

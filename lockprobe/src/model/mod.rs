@@ -32,7 +32,9 @@ pub use full::{
     AcquiredSeen, AcquisitionCounts, AcquisitionSummary, Inversion, LockOrder, OrderSeen,
 };
 pub use histogram::Histogram;
-pub use kernel::{CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, Phase};
+pub use kernel::{
+    CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, LockFileSeen, Phase,
+};
 pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,

@@ -10,9 +10,9 @@ macro_rules! names {
 }
 
 names! {
-    /// Kind of locking system: `pthread`, `musl`, `cxx`, `rust_std`, `parking_lot`, `cpython`, `multiprocessing`, `go`, `java`, `v8`, `futex`, `flock`, `fcntl`, `sysv_semaphore`.
+    /// Kind of locking system: `pthread`, `musl`, `cxx`, `rust_std`, `parking_lot`, `cpython`, `multiprocessing`, `go`, `java`, `v8`, `futex`, `flock`, `fcntl`, `sysv_semaphore`, `lockfile`.
     LOCK_SYSTEM_NAME = "lock.system.name";
-    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `static_init`, `gil`, `parked_mutex`, `runtime_lock`, `monitor`, `park`, `atomics_wait`, `file`, `posix`, `ofd`, `unknown`.
+    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `static_init`, `gil`, `parked_mutex`, `runtime_lock`, `monitor`, `park`, `atomics_wait`, `file`, `posix`, `ofd`, `directory`, `unknown`.
     LOCK_TYPE = "lock.type";
     /// Name of the lock: a symbol, else the first contended call site, else its address.
     LOCK_NAME = "lock.name";

@@ -2,7 +2,7 @@
 
 use super::{
     AcquiredSeen, AcquisitionCounts, CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait,
-    LockCounts, Losses, OrderSeen, Thread, ThreadId,
+    LockCounts, LockFileSeen, Losses, OrderSeen, Thread, ThreadId,
 };
 
 /// One decoded record.
@@ -22,6 +22,8 @@ pub enum Observation {
     KernelLock(KernelLockSeen),
     /// Something happened to a contended lock of a file.
     File(FileSeen),
+    /// Something happened to a file that is a lock by being there.
+    LockFile(Box<LockFileSeen>),
     /// Counts of one lock the kernel keeps, at the end.
     KernelCounts {
         /// Which.
@@ -208,6 +210,7 @@ impl Observation {
             Self::KernelWait(w) => Some(w.thread.id),
             Self::KernelLock(l) => Some(l.thread.id),
             Self::File(f) => Some(f.thread.id),
+            Self::LockFile(f) => Some(f.thread.id),
             Self::Process(p) => Some(p.thread.id),
             Self::Acquired(a) => Some(a.thread),
             _ => None,

@@ -65,12 +65,19 @@ impl Pipeline {
         observation: &Observation,
         out: &mut Vec<Record>,
     ) -> std::io::Result<()> {
+        let mut last = None;
         for _ in 0..3 {
-            let Some(want) = self.kernel_locks.wants(observation) else { break };
+            // What could not be found out just now is not asked for again at once.
+            let want = self.kernel_locks.wants(observation).filter(|want| last != Some(*want));
+            let Some(want) = want else { break };
+            last = Some(want);
             let Aside::Live(enricher, _) = &mut self.aside else { break };
             let fact = match want {
                 kernel::Want::Path { thread, descriptor, device, inode } => {
                     Fact::File(enricher.file(thread, descriptor, device, inode))
+                }
+                kernel::Want::Directory { thread, descriptor, device, inode } => {
+                    Fact::File(enricher.directory(thread, descriptor, device, inode))
                 }
                 kernel::Want::Holder(pid) => Fact::Holder(enricher.holder(pid)),
             };

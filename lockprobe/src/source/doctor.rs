@@ -95,6 +95,7 @@ fn capture() -> Check {
         stack_threshold: None,
         ring_bytes: 1 << 20,
         targets: Targets::everything(),
+        lock_files: false,
         full: None,
     };
     let begun = std::time::Instant::now();

@@ -42,6 +42,7 @@ fn parts(id: LockId) -> Option<(Table, (u64, u64))> {
         LockId::File { device, inode, fcntl, start, end } => {
             Some(((device, inode, fcntl), (start, end)))
         }
+        LockId::Name { root, path } => Some(((root as u32, path, true), (0, u64::MAX))),
         _ => None,
     }
 }
@@ -94,6 +95,17 @@ impl Holds {
         }
     }
 
+    /// Who made a name has it since then.
+    pub fn made(&mut self, seen: &FileSeen, since: u64, holder: Holder) {
+        let Some(file) = self.file(&seen.lock) else { return };
+        if file.holds.iter().all(|hold| hold.since != since) {
+            // Whoever had it before let go of it by another name.
+            file.holds.clear();
+            let (owner, lock) = (seen.owner, seen.lock);
+            file.holds.push(Hold { owner, lock, holder, since, exact: true, wanted: false });
+        }
+    }
+
     /// An owner is in the way of a request.
     pub fn wanted(&mut self, seen: &FileSeen, owner: u64, holder: Holder) {
         let Some(file) = self.file(&seen.lock) else { return };
@@ -114,7 +126,12 @@ impl Holds {
         let its = |hold: &mut Hold| hold.owner == seen.owner && overlap(hold.lock.id, seen.lock.id);
         let ended: Vec<Hold> = file.holds.extract_if(.., its).collect();
         let mut told = Vec::new();
-        for hold in ended {
+        for mut hold in ended {
+            let last = seen.thread.id;
+            if hold.holder.id.tid == 0 && hold.holder.id.pid == last.pid {
+                // Which thread of the process took it is not known; this one lets go.
+                (hold.holder.id, hold.holder.name) = (last, seen.thread.name());
+            }
             file.let_go = Some((seen.time, hold.holder.clone(), hold.lock.id));
             if !hold.wanted {
                 continue;

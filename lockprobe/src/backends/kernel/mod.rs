@@ -8,6 +8,7 @@
 
 mod attempts;
 mod holds;
+mod lock_files;
 mod names;
 mod people;
 mod polls;
@@ -18,14 +19,15 @@ use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
 use holds::Holds;
+use lock_files::LockFiles;
 use names::Names;
 use people::People;
 use polls::{Over, Polls};
 
 use crate::model::{
     CountsKey, Fact, FileEvent, FileSeen, Holder, HolderSource, KernelLock, KernelWait, LockCounts,
-    LockDescription, LockEvent, LockId, LockKind, Observation, Phase, Precision, ProcessEvent,
-    ProcessSeen, Thread, WakeReason, What,
+    LockDescription, LockEvent, LockFileSeen, LockId, LockKind, Observation, Phase, Precision,
+    ProcessEvent, ProcessSeen, Thread, WakeReason, What,
 };
 
 /// How long after running again a thread may still be on its way to the lock, nanoseconds.
@@ -48,6 +50,17 @@ pub enum Want {
         /// Inode.
         inode: u64,
     },
+    /// Where a thread is, or what a directory is called that it has open.
+    Directory {
+        /// The thread.
+        thread: crate::model::ThreadId,
+        /// Its descriptor; `None` for its working directory.
+        descriptor: Option<u32>,
+        /// Device.
+        device: u32,
+        /// Inode.
+        inode: u64,
+    },
     /// Who a process is that has a lock.
     Holder(u32),
 }
@@ -60,11 +73,15 @@ pub struct Kernel {
     attempts: Attempts,
     polls: Polls,
     holds: Holds,
+    lock_files: LockFiles,
 }
 
 impl Kernel {
     /// What it would help to know before [`Kernel::observe`] sees this.
     pub fn wants(&self, observation: &Observation) -> Option<Want> {
+        if let Observation::LockFile(seen) = observation {
+            return self.wants_of_name(seen);
+        }
         let (thread, lock, descriptor, holders, time) = match observation {
             Observation::KernelWait(w) => {
                 (w.thread, &w.lock, None, [w.first_holder, w.holder], w.time)
@@ -77,13 +94,27 @@ impl Kernel {
             }
             _ => return None,
         };
+        let stranger = holders.into_iter().flatten().find(|&pid| !self.people.knows(pid, time));
+        if stranger.is_some() {
+            return stranger.map(Want::Holder);
+        }
         if let LockId::File { device, inode, .. } = lock.id
             && !self.names.knows(device, inode)
         {
-            return Some(Want::Path { thread: thread.id, descriptor, device, inode });
+            let thread = thread.id;
+            return Some(Want::Path { thread, descriptor, device, inode });
         }
-        let stranger = holders.into_iter().flatten().find(|&pid| !self.people.knows(pid, time));
-        stranger.map(Want::Holder)
+        None
+    }
+
+    fn wants_of_name(&self, seen: &LockFileSeen) -> Option<Want> {
+        let (device, inode) = seen.base;
+        if !seen.path.starts_with('/') && !self.names.knows(device, inode) {
+            let (thread, descriptor) = (seen.thread.id, seen.descriptor);
+            return Some(Want::Directory { thread, descriptor, device, inode });
+        }
+        let maker = seen.maker.map(|(_, maker)| maker.pid);
+        maker.filter(|&pid| !self.people.knows(pid, seen.time)).map(Want::Holder)
     }
 
     /// Takes one observation; appends what it means.
@@ -92,6 +123,7 @@ impl Kernel {
             Observation::KernelWait(wait) => self.wait(wait, out),
             Observation::KernelLock(seen) => drop(self.names.describe(&seen.lock)),
             Observation::File(seen) => self.file(seen, out),
+            Observation::LockFile(seen) => self.lock_file(seen, out),
             Observation::Process(seen) => self.process(seen, out),
             Observation::Fact(Fact::File(fact)) => self.names.learn(fact),
             Observation::Fact(Fact::Holder(fact)) => self.people.learn(fact),
@@ -149,6 +181,23 @@ impl Kernel {
         }
     }
 
+    /// A file that is a lock by being there goes the way of the others.
+    fn lock_file(&mut self, seen: &LockFileSeen, out: &mut Vec<LockEvent>) {
+        if seen.event == FileEvent::Otherwise {
+            return self.polls.cancel(seen.thread.id);
+        }
+        let base = self.names.path_of(seen.base.0, seen.base.1);
+        let Some(event) = self.lock_files.read(seen, base.as_deref()) else { return };
+        if let Some(path) = self.lock_files.path(&event.lock.id) {
+            self.names.call(event.lock.id, path);
+        }
+        if let Some((since, holder)) = lock_files::maker(seen, String::new()) {
+            let name = self.people.holder(holder.id.pid).name;
+            self.holds.made(&event, since, Holder { name, ..holder });
+        }
+        self.file(&event, out);
+    }
+
     fn file(&mut self, seen: &FileSeen, out: &mut Vec<LockEvent>) {
         match seen.event {
             FileEvent::Blocked => {
@@ -171,6 +220,7 @@ impl Kernel {
                 }
                 self.holds.acquired(seen);
             }
+            FileEvent::Otherwise => {}
             FileEvent::Released => {
                 for (lock, what) in self.holds.released(seen) {
                     out.push(self.event(seen.time, &lock, seen.thread, what));
@@ -291,7 +341,9 @@ impl Kernel {
     fn holder(&self, lock: &KernelLock, pid: u32) -> Holder {
         let known = self.holds.taken_by(lock, pid).unwrap_or_else(|| self.people.holder(pid));
         match lock.kind {
-            LockKind::SysvSemaphore => Holder { source: LAST_USER, ..known },
+            LockKind::SysvSemaphore | LockKind::LockFile | LockKind::LockDirectory => {
+                Holder { source: LAST_USER, ..known }
+            }
             _ => known,
         }
     }

@@ -9,18 +9,43 @@ use crate::model::{CountsKey, FileFact, KernelLock, LockDescription, LockId};
 /// Most files and locks remembered; beyond it all are forgotten and learnt anew.
 const AT_MOST: usize = 65_536;
 
+/// How often a file is looked up that a thread has closed again by the time of the look.
+const LOOKS_AT_MOST: u32 = 8;
+
+/// What is known of a file.
+#[derive(Default)]
+struct Path {
+    path: Option<Arc<str>>,
+    looks: u32,
+}
+
 /// Paths and descriptions.
 #[derive(Default)]
 pub struct Names {
-    paths: HashMap<(u32, u64), Option<Arc<str>>>,
+    paths: HashMap<(u32, u64), Path>,
     described: HashMap<LockId, Arc<LockDescription>>,
     keys: HashMap<CountsKey, LockId>,
+    called: HashMap<LockId, Arc<str>>,
 }
 
 impl Names {
     /// Whether a file has been looked up.
     pub fn knows(&self, device: u32, inode: u64) -> bool {
-        self.paths.contains_key(&(device, inode))
+        let known = self.paths.get(&(device, inode));
+        known.is_some_and(|known| known.path.is_some() || known.looks >= LOOKS_AT_MOST)
+    }
+
+    /// Path of a file, if it is known.
+    pub fn path_of(&self, device: u32, inode: u64) -> Option<Arc<str>> {
+        self.paths.get(&(device, inode))?.path.clone()
+    }
+
+    /// Notes what a name is called: by itself.
+    pub fn call(&mut self, id: LockId, path: Arc<str>) {
+        if self.called.len() >= AT_MOST {
+            self.called.clear();
+        }
+        self.called.insert(id, path);
     }
 
     /// Notes what a file is called.
@@ -28,7 +53,10 @@ impl Names {
         if self.paths.len() >= AT_MOST {
             self.paths.clear();
         }
-        self.paths.insert((fact.device, fact.inode), fact.path.as_deref().map(Into::into));
+        let known = self.paths.entry((fact.device, fact.inode)).or_default();
+        known.looks += 1;
+        let Some(path) = &fact.path else { return };
+        known.path = Some(path.as_str().into());
         let named = |id: &LockId| matches!(id, LockId::File { device, inode, .. } if (*device, *inode) == (fact.device, fact.inode));
         self.described.retain(|id, _| !named(id));
     }
@@ -62,9 +90,10 @@ impl Names {
     /// The path, with the range of a lock that does not cover the whole file; else the identity.
     fn name(&self, id: LockId) -> Arc<str> {
         let LockId::File { device, inode, start, end, .. } = id else {
-            return id.to_string().into();
+            let called = self.called.get(&id).cloned();
+            return called.unwrap_or_else(|| id.to_string().into());
         };
-        match self.paths.get(&(device, inode)).cloned().flatten() {
+        match self.path_of(device, inode) {
             None => id.to_string().into(),
             Some(path) if start == 0 && end == END_OF_FILE => path,
             Some(path) if end == END_OF_FILE => format!("{path}[{start}..]").into(),

@@ -93,6 +93,13 @@ impl Polls {
         Some(self.over(poll, End { outcome: Outcome::Acquired, error: None, from }))
     }
 
+    /// What a thread last asked for is no lock.
+    pub fn cancel(&mut self, id: ThreadId) {
+        if self.open.get(&id).is_some_and(|poll| matches!(poll.lock.id, LockId::Name { .. })) {
+            self.open.remove(&id);
+        }
+    }
+
     /// Those that have not asked for long have given up.
     pub fn expire(&mut self, now: u64) -> Vec<Over> {
         let (least, most, times) = PATIENCE;

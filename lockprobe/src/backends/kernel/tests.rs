@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::lock::END_OF_FILE;
 use crate::model::{
-    FileFact, HolderFact, HolderSource, LockKind, Mode, Outcome, Precision, ThreadId,
+    FileFact, HolderFact, HolderSource, LockFileSeen, LockKind, Mode, Outcome, Precision, ThreadId,
 };
 
 const MS: u64 = 1_000_000;
@@ -222,15 +222,77 @@ fn a_lock_is_called_by_its_path_and_its_range() {
 }
 
 #[test]
-fn what_is_not_known_is_asked_for_once() {
+fn what_is_not_known_is_asked_for() {
     let blocked = file(event(10 * MS, WAITER, FileEvent::Blocked, Some(FIRST)));
     let mut kernel = Kernel::default();
     let thread = thread(WAITER).id;
-    let path = Want::Path { thread, descriptor: Some(3), device: 8, inode: 7 };
-    assert_eq!(kernel.wants(&blocked), Some(path));
-    let fact = Fact::File(FileFact { device: 8, inode: 7, path: None });
-    kernel.observe(&Observation::Fact(fact), &mut Vec::new());
     assert_eq!(kernel.wants(&blocked), Some(Want::Holder(FIRST)));
     kernel.observe(&learn(FIRST, 1), &mut Vec::new());
+    let path = Want::Path { thread, descriptor: Some(3), device: 8, inode: 7 };
+    let fact = Fact::File(FileFact { device: 8, inode: 7, path: None });
+    // The thread may have closed it again: the next time may be better.
+    for _ in 0..8 {
+        assert_eq!(kernel.wants(&blocked), Some(path));
+        kernel.observe(&Observation::Fact(fact.clone()), &mut Vec::new());
+    }
     assert_eq!(kernel.wants(&blocked), None);
+}
+
+/// What happens to a name; who made it did so at 5 ms.
+fn name(time: u64, pid: u32, event: FileEvent, path: &str, count: u32) -> Observation {
+    let maker = Some((5 * MS, thread(FIRST).id));
+    Observation::LockFile(Box::new(LockFileSeen {
+        time,
+        thread: thread(pid),
+        event,
+        directory: false,
+        maker,
+        root: (8, 2),
+        base: (8, 9),
+        descriptor: None,
+        refused: (count > 0).then_some((10 * MS, count)),
+        path: path.to_owned(),
+    }))
+}
+
+#[test]
+fn a_name_that_is_in_the_way_is_a_lock_of_who_made_it() {
+    let at = Fact::File(FileFact { device: 8, inode: 9, path: Some("/r".into()) });
+    let (_, told) = tell([
+        Observation::Fact(at),
+        learn(FIRST, 3),
+        name(10 * MS, WAITER, FileEvent::Refused, "x.lock", 1),
+        name(40 * MS, FIRST, FileEvent::Released, "/r/./x.lock", 0),
+        Observation::Tick(4000 * MS),
+    ]);
+    let [let_go, attempt] = &told[..] else { panic!("{told:#?}") };
+    let What::Released { holder, since, precision, .. } = &let_go.what else { panic!() };
+    assert_eq!((holder.id, holder.source), (thread(FIRST).id, HolderSource::LastAcquirer));
+    assert_eq!((*since, *precision), (5 * MS, Precision::Exact));
+    let What::Polled { outcome, holder: Some(holder), .. } = &attempt.what else { panic!() };
+    assert_eq!((*outcome, holder.id, &*holder.name), (Outcome::Refused, thread(FIRST).id, "p20"));
+    assert_eq!((&*attempt.lock.name, attempt.lock.kind), ("/r/x.lock", LockKind::LockFile));
+}
+
+#[test]
+fn a_name_that_is_found_once_is_no_lock_unless_it_sounds_like_one() {
+    let told = |path: &str, counts: &[u32]| {
+        let asked = counts
+            .iter()
+            .map(|&n| name((10 + u64::from(n)) * MS, WAITER, FileEvent::Refused, path, n));
+        tell(asked.chain([Observation::Tick(9000 * MS)])).1.len()
+    };
+    assert_eq!(told("/tmp/cache", &[1]), 0);
+    assert_eq!(told("/tmp/cache", &[1, 2]), 1);
+    assert_eq!(told("/run/it.pid", &[1]), 1);
+}
+
+#[test]
+fn a_name_whose_file_is_locked_in_another_way_is_no_lock() {
+    let (_, told) = tell([
+        name(10 * MS, WAITER, FileEvent::Refused, "/r/x.lock", 1),
+        name(11 * MS, WAITER, FileEvent::Otherwise, "/", 0),
+        Observation::Tick(9000 * MS),
+    ]);
+    assert!(told.is_empty(), "{told:#?}");
 }

@@ -56,6 +56,7 @@ fn run(scenario: Scenario) -> anyhow::Result<(Truth, Ended)> {
     let capture = CaptureArgs {
         stack_threshold: Duration::from_millis(10),
         no_stacks: false,
+        lock_files: false,
         min_wait: Duration::from_millis(1),
         duration: Some(Duration::from_secs(30)),
         ring_size: 4 << 20,

@@ -1,6 +1,7 @@
 //! Loading programs into the kernel and attaching them.
 
 use std::io::Read;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use aya::programs::{BtfTracePoint, Iter};
 use aya::{Btf, Ebpf};
@@ -56,6 +57,32 @@ pub fn attach(ebpf: &mut Ebpf) -> Result<(), Error> {
         tracepoint(ebpf, program)?.attach().map_err(|e| explain(&what, &e))?;
     }
     iterate(ebpf)
+}
+
+/// What follows lock files, which is asked for by itself.
+const LOCK_FILES: &str = "sys_exit";
+
+/// Has the kernel verify what follows lock files.
+pub fn load_lock_files(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {
+    let load = "load the program for system calls";
+    tracepoint(ebpf, LOCK_FILES)?.load(LOCK_FILES, btf).map_err(|e| explain(load, &e))
+}
+
+/// Attaches it.
+pub fn attach_lock_files(ebpf: &mut Ebpf) -> Result<(), Error> {
+    let what = "attach to system calls";
+    tracepoint(ebpf, LOCK_FILES)?.attach().map(drop).map_err(|e| explain(what, &e))
+}
+
+/// How often the kernel did not run it, since the processor ran it already: the end of a system
+/// call can be preempted by that of another.
+pub fn lock_files_missed(ebpf: &mut Ebpf) -> u64 {
+    let Ok(program) = tracepoint(ebpf, LOCK_FILES) else { return 0 };
+    let Ok(fd) = program.fd() else { return 0 };
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    let told = std::fs::read_to_string(path).unwrap_or_default();
+    let misses = told.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    misses.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Notes the threads that wait now and are not noted yet.

@@ -7,7 +7,10 @@ use super::load::{Constant, Members};
 use crate::source::Error;
 
 /// Structures whose members [`constants`] asks for.
-pub const STRUCTURES: [&str; 18] = [
+pub const STRUCTURES: [&str; 21] = [
+    "fs_struct",
+    "path",
+    "dentry",
     "files_struct",
     "fdtable",
     "file",
@@ -62,6 +65,10 @@ fn of_files(get: &Members<'_>) -> Result<Vec<Constant>, Error> {
         own.or_else(|_| get("file_lock", &format!("fl_{member}")))
     };
     Ok(vec![
+        ("TASK_FS", get("task_struct", "fs")?),
+        ("FS_ROOT", get("fs_struct", "root")? + get("path", "dentry")?),
+        ("FS_PWD", get("fs_struct", "pwd")? + get("path", "dentry")?),
+        ("DENTRY_INODE", get("dentry", "d_inode")?),
         ("TASK_FILES", get("task_struct", "files")?),
         ("FILES_FDT", get("files_struct", "fdt")?),
         ("FDT_MAX", get("fdtable", "max_fds")?),

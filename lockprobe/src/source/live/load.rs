@@ -101,6 +101,9 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
     }
     let mut ebpf = loader.load(OBJECT).map_err(|e| explain("create the eBPF maps", &e))?;
     super::attach::load(&mut ebpf, &btf, programs)?;
+    if options.lock_files && programs == Programs::All {
+        super::attach::load_lock_files(&mut ebpf, &btf)?;
+    }
     if options.full.is_some() {
         full::prepare(&mut ebpf, &btf)?;
     }

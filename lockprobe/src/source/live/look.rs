@@ -42,6 +42,7 @@ impl Look {
             stack_threshold: None,
             ring_bytes: RING_BYTES,
             targets: targets.clone(),
+            lock_files: false,
             full: None,
         };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;

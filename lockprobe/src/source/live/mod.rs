@@ -11,6 +11,7 @@ pub mod full;
 mod kernel_locks;
 mod kernel_waits;
 mod load;
+mod lock_files;
 mod look;
 mod machine;
 mod reader;
@@ -50,6 +51,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Whom to watch.
     pub targets: Targets,
+    /// Also files that are locks by being there, which slows every system call of the machine.
+    pub lock_files: bool,
     /// Every acquisition too, in the processes chosen.
     pub full: Option<Acquisitions>,
 }
@@ -100,6 +103,10 @@ impl Live {
             let _ = tables.targets.insert(pid, 1, 0);
         }
         let (attached, synthetic) = if attach {
+            if options.lock_files {
+                lock_files::prepare(&mut ebpf)?;
+                attach::attach_lock_files(&mut ebpf)?;
+            }
             attach::attach(&mut ebpf)?;
             (Some(ebpf), None)
         } else {

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
 use aya::Ebpf;
-use lockprobe_ebpf::wire::{Header, LockKey, LockStats, ProcessRecord, kind, process_event};
+use lockprobe_ebpf::wire::{
+    Counter, Header, LockKey, LockStats, ProcessRecord, kind, process_event,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::attach;
 use super::full::{Full, Probes};
 use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
@@ -331,6 +334,7 @@ impl Reader {
             self.look(monotonic(), &mut batch);
             batch
         };
+        let unseen = self.ebpf.as_mut().map_or(0, attach::lock_files_missed);
         if let Some(full) = &mut self.tables.full {
             // Should it go on, what is counted until all is detached is still true.
             let _ = full.run(false);
@@ -348,7 +352,8 @@ impl Reader {
             let counters = full.counters(unfollowed);
             batch.push_parts(kind::FULL_COUNTERS, now, &[counters.as_bytes()]);
         }
-        let counters = self.tables.counters();
+        let mut counters = self.tables.counters();
+        counters[Counter::CallsUnseen as usize] = unseen;
         batch.push_parts(kind::COUNTERS, now, &[counters.as_bytes()]);
         batch.push_tick(now);
         let _ = self.batches.send(batch);
