@@ -12,7 +12,6 @@ use lockprobe_ebpf::wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::attach;
 use super::full::{Full, Probes};
 use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
