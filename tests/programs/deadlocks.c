@@ -365,15 +365,25 @@ static void wants_file(void) {
     flock(file, LOCK_EX);
 }
 
+/// Two processes of one thread each: one has the file and wants the mutex, the other the reverse.
 static void file_and_mutex(void) {
     share(0);
     int file = mkstemp(file_path);
-    if (file < 0 || flock(file, LOCK_EX)) check(errno);
+    if (file < 0) check(errno);
+    close(file);
     other = child(wants_file);
-    start(takes_second, (void *)SYS_flock);
-    await_futex(&two);
+    int pid = fork();
+    if (!pid) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        file = open(file_path, O_RDWR);
+        flock(file, LOCK_EX);
+        shared->two = tid();
+        await_call(other, &shared->one, SYS_flock);
+        pthread_mutex_lock(&shared->first);
+    }
+    await_call(pid, &shared->two, SYS_futex);
     unlink(file_path);
-    say("flock", other, two, 0);
+    say("flock", other, pid, 0);
 }
 
 // A crowd: how long does a look take where many wait?

@@ -196,6 +196,21 @@ impl Watch {
         Self { probe: Probe::start(command.stdin(Stdio::piped())), output }
     }
 
+    /// Starts lockprobe with exactly these arguments, and an output file.
+    pub fn to_file(arguments: &[&str]) -> Self {
+        crate::need_root();
+        let output = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut command = lockprobe(arguments);
+        command.arg("--output").arg(output.path()).stdin(Stdio::null());
+        Self { probe: Probe::start(&mut command), output }
+    }
+
+    /// Waits for its end with this status: what it has written, and how it ended.
+    pub fn written(self, status: i32) -> (String, Ended) {
+        let ended = self.probe.wait().expect(status);
+        (std::fs::read_to_string(self.output.path()).expect("the output"), ended)
+    }
+
     /// Starts to watch a process, and waits until it is watched.
     pub fn pid(pid: u32) -> Self {
         let watch = Self::start(&["trace", "-p", &pid.to_string()]);

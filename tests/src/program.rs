@@ -70,6 +70,11 @@ fn remove_at_exit(directory: &Path) {
     }
 }
 
+/// Sends a signal to a process of a test's program.
+pub fn signal(pid: u64, signal: i32) {
+    system::signal(u32::try_from(pid).expect("a process id"), signal);
+}
+
 /// A program that talks in JSON lines and obeys bytes on its standard input. Dropping it ends it.
 pub struct Program {
     child: Child,

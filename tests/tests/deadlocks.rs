@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use lockprobe_tests::freezer::Freezer;
 use lockprobe_tests::probe::{Ended, Watch, run};
-use lockprobe_tests::program::Program;
+use lockprobe_tests::program::{Program, compiled, signal};
 use lockprobe_tests::records::{Records, number, schema, text};
 use lockprobe_tests::until;
 use serde_json::Value;
@@ -17,9 +18,14 @@ fn stuck(case: &[&str]) -> (Program, u64, Vec<u64>) {
     (program, number(&said, "pid"), threads)
 }
 
+/// The program by its path: another of these tests may run beside this one.
+fn exe() -> String {
+    compiled("deadlocks").display().to_string()
+}
+
 /// Runs `deadlocks` on the programs of this test: status, findings, and the last line.
 fn deadlocks(status: i32) -> (Vec<Value>, Value) {
-    let ended = run(["deadlocks", "--exe", "deadlocks", "--format", "json"]).expect(status);
+    let ended = run(["deadlocks", "--exe", &exe(), "--format", "json"]).expect(status);
     let mut lines: Vec<Value> = lines(&ended);
     let last = lines.pop().unwrap();
     assert_eq!(last["record"], "look");
@@ -82,6 +88,52 @@ fn three_threads_in_a_ring_are_one_deadlock() {
 }
 
 #[test]
+fn a_writer_and_a_reader_of_a_book_are_a_circle_with_a_mutex() {
+    let (_program, _, threads) = stuck(&["rwlock"]);
+    let [writer, reader] = threads[..] else { panic!("{threads:?}") };
+    let (found, _) = deadlocks(3);
+    let finding = only(&found, "deadlock");
+    assert_eq!(waits(finding, "cycle"), [(writer, "first", reader), (reader, "book", writer)]);
+    let kinds = finding["cycle"].as_array().unwrap().iter().map(|edge| text(edge, "lock.type"));
+    assert_eq!(kinds.collect::<Vec<_>>(), ["mutex", "rwlock"]);
+}
+
+#[test]
+fn two_processes_are_a_circle_through_memory_they_share() {
+    let (_program, parent, threads) = stuck(&["across"]);
+    let [child, thread] = threads[..] else { panic!("{threads:?}") };
+    let (found, _) = deadlocks(3);
+    let cycle = only(&found, "deadlock")["cycle"].as_array().unwrap();
+    let edge = |e: &Value| {
+        let keys = ["process.pid", "thread.id", "lock.holder.pid", "lock.holder.tid"];
+        keys.map(|key| number(e, key))
+    };
+    let edges: Vec<_> = cycle.iter().map(edge).collect();
+    let forth = [parent, thread, child, child];
+    let back = [child, child, parent, thread];
+    assert!(edges == [forth, back] || edges == [back, forth], "{edges:?}");
+    let id = |at: usize| text(&cycle[at], "lock.id").starts_with("futex:dev");
+    assert!(id(0) && id(1), "{cycle:#?}");
+}
+
+#[test]
+fn a_mutex_and_a_file_lock_of_two_processes_are_a_circle() {
+    let (_program, _, threads) = stuck(&["flock"]);
+    let [file, mutex] = threads[..] else { panic!("{threads:?}") };
+    let (found, _) = deadlocks(3);
+    let cycle = only(&found, "deadlock")["cycle"].as_array().unwrap();
+    let edge = |e: &Value| {
+        let ids = (number(e, "thread.id"), number(e, "lock.holder.tid"));
+        (ids, text(e, "lock.system.name").to_owned())
+    };
+    let mut edges: Vec<_> = cycle.iter().map(edge).collect();
+    edges.sort();
+    let mut expected = [((file, mutex), "flock".into()), ((mutex, file), "pthread".into())];
+    expected.sort();
+    assert_eq!(edges, expected);
+}
+
+#[test]
 fn a_thread_that_locks_twice_waits_for_itself() {
     let (_program, _, threads) = stuck(&["own"]);
     let (found, _) = deadlocks(3);
@@ -103,6 +155,130 @@ fn a_mutex_of_a_thread_that_ended_is_an_orphan() {
     let records = watch.records();
     let findings: Vec<Value> = records.findings().into_iter().cloned().collect();
     assert_eq!(waits(only(&findings, "orphan"), "waits"), [(waiter, "first", 0)]);
+}
+
+/// The one finding of a trace, as it begins and as it ends, of this kind.
+#[track_caller]
+fn begun_and_ended(records: &Records, kind: &str) -> (Value, Value) {
+    let findings = records.findings();
+    let [begin, end] = findings[..] else { panic!("not two: {findings:#?}") };
+    for finding in [begin, end] {
+        assert_eq!(text(finding, "lock.finding.type"), kind, "{finding:#}");
+    }
+    assert_eq!(text(begin, "lock.finding.state"), "begin");
+    assert_eq!(text(end, "lock.finding.state"), "end");
+    assert_eq!(begin["lock.finding.id"], end["lock.finding.id"]);
+    (begin.clone(), end.clone())
+}
+
+/// Watches the programs of this test from before they start.
+fn watch() -> Watch {
+    let watch = Watch::start(&["trace", "--exe", &exe()]);
+    watch.probe.attached();
+    watch
+}
+
+#[test]
+fn a_mutex_of_a_process_that_was_killed_is_an_orphan() {
+    let watch = watch();
+    let (mut program, _, threads) = stuck(&["process"]);
+    let [_, waiter] = threads[..] else { panic!("{threads:?}") };
+    assert_eq!(deadlocks(0).0, [] as [Value; 0]);
+    program.go_on();
+    assert_eq!(text(&program.says(), "case"), "over");
+    let (found, _) = deadlocks(3);
+    assert_eq!(number(&only(&found, "orphan")["waits"][0], "thread.id"), waiter);
+    watch.until("\"orphan\"");
+    program.end();
+    watch.until("\"end\"");
+    watch.probe.signal(libc::SIGINT);
+    let (begin, _) = begun_and_ended(&watch.records(), "orphan");
+    assert_eq!(number(&begin["waits"][0], "thread.id"), waiter);
+    assert_eq!(text(&begin["holder"], "thread.state"), "gone");
+}
+
+#[test]
+fn a_robust_mutex_has_no_orphans() {
+    let watch = watch();
+    let (mut program, ..) = stuck(&["robust"]);
+    assert_eq!(deadlocks(0).0, [] as [Value; 0]);
+    program.go_on();
+    // The waiter got it.
+    assert_eq!(text(&program.says(), "case"), "over");
+    assert_eq!(deadlocks(0).0, [] as [Value; 0]);
+    program.end();
+    watch.probe.signal(libc::SIGINT);
+    let records = watch.records();
+    assert_eq!(records.findings(), [] as [&Value; 0]);
+    assert_eq!(records.acquires().len(), 1);
+}
+
+#[test]
+fn a_stopped_holder_is_told_of_until_it_goes_on() {
+    let watch = watch();
+    let (_program, _, threads) = stuck(&["stopped"]);
+    let [holder, waiter] = threads[..] else { panic!("{threads:?}") };
+    signal(holder, libc::SIGSTOP);
+    watch.until("\"holder_stopped\"");
+    let table = run(["snapshot", "--exe", &exe()]).expect(0).stdout;
+    assert!(table.contains("is stopped by a signal"), "{table}");
+    signal(holder, libc::SIGCONT);
+    watch.until("\"end\"");
+    watch.probe.signal(libc::SIGINT);
+    let (begin, _) = begun_and_ended(&watch.records(), "holder_stopped");
+    assert_eq!(number(&begin["waits"][0], "thread.id"), waiter);
+    assert_eq!(number(&begin["holder"], "thread.id"), holder);
+    assert_eq!(text(&begin["holder"], "thread.state"), "stopped");
+}
+
+#[test]
+fn a_frozen_holder_is_told_of_until_it_is_thawed() {
+    for freezer in Freezer::all() {
+        let watch = watch();
+        let (_program, _, threads) = stuck(&["stopped"]);
+        freezer.add(threads[0]);
+        freezer.freeze();
+        watch.until("\"holder_frozen\"");
+        freezer.thaw();
+        watch.until("\"end\"");
+        watch.probe.signal(libc::SIGINT);
+        let (begin, _) = begun_and_ended(&watch.records(), "holder_frozen");
+        assert_eq!(number(&begin["holder"], "thread.id"), threads[0]);
+        assert_eq!(text(&begin["holder"], "thread.state"), "frozen");
+    }
+}
+
+#[test]
+fn a_crowd_is_looked_at_whole() {
+    let (_program, _, said) = stuck(&["crowd", "1000", "200"]);
+    let (found, look) = deadlocks(0);
+    assert_eq!(found, [] as [Value; 0]);
+    assert_eq!(number(&look, "waiting"), 200);
+    let ended = run(["snapshot", "--exe", &exe(), "--format", "json"]).expect(0);
+    let snapshot: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(snapshot["edges"].as_array().unwrap().len(), 200);
+    let threads = snapshot["threads"].as_array().unwrap();
+    let root = threads.iter().find(|t| number(t, "thread.id") == said[0]).unwrap();
+    assert_eq!(number(root, "blocks"), 200);
+    assert_eq!(root["holds"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn a_watch_tells_of_a_deadlock_once_and_of_its_end() {
+    let arguments = ["deadlocks", "--watch", "--exe", &exe(), "--format", "json"];
+    let watch = Watch::to_file(&arguments);
+    watch.probe.attached();
+    let (program, ..) = stuck(&["breaks"]);
+    watch.until("\"begin\"");
+    assert_eq!(text(&program.says(), "case"), "over");
+    watch.until("\"end\"");
+    watch.probe.signal(libc::SIGINT);
+    let (written, _) = watch.written(3);
+    let lines: Vec<Value> = written.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let kinds: Vec<&Value> = lines.iter().map(|line| &line["record"]).collect();
+    assert_eq!(kinds, ["finding", "finding", "look"]);
+    assert_eq!(lines[0]["lock.finding.id"], lines[1]["lock.finding.id"]);
+    assert_eq!(number(&lines[2], "findings"), 1);
 }
 
 #[test]
@@ -156,8 +332,7 @@ fn a_deadlock_is_told_within_a_second_and_once_more_when_it_is_broken() {
     while begun > 1_000_000_000 {
         assert!(disturbed < 3, "told {begun} ns after it formed");
         disturbed += 1;
-        let watch = Watch::start(&["trace", "--exe", "deadlocks"]);
-        watch.probe.attached();
+        let watch = watch();
         let (program, _, threads) = stuck(&["breaks"]);
         watch.until("\"begin\"");
         let told = now();
@@ -166,14 +341,11 @@ fn a_deadlock_is_told_within_a_second_and_once_more_when_it_is_broken() {
         watch.probe.signal(libc::SIGINT);
         let records = watch.records();
         records.expect_complete();
-        let findings = records.findings();
-        let [begin, end] = findings[..] else { panic!("{findings:#?}") };
-        assert_eq!(waits(begin, "cycle").len(), 2);
-        assert_eq!(waits(begin, "cycle")[0].0, threads[0]);
-        assert_eq!(begin["lock.finding.id"], end["lock.finding.id"]);
-        assert_eq!(text(end, "lock.finding.state"), "end");
-        let formed = number(begin, "start_time_unix_nano");
-        let lasted = number(end, "end_time_unix_nano") - formed;
+        let (begin, end) = begun_and_ended(&records, "deadlock");
+        assert_eq!(waits(&begin, "cycle").len(), 2);
+        assert_eq!(waits(&begin, "cycle")[0].0, threads[0]);
+        let formed = number(&begin, "start_time_unix_nano");
+        let lasted = number(&end, "end_time_unix_nano") - formed;
         // One of the two gives up after two seconds.
         assert!((1_500_000_000..4_000_000_000).contains(&lasted), "{lasted}");
         assert_eq!(records.summary()["findings"], 1);
@@ -183,21 +355,16 @@ fn a_deadlock_is_told_within_a_second_and_once_more_when_it_is_broken() {
 
 #[test]
 fn a_holder_in_the_kernel_is_told_of() {
-    let watch = Watch::start(&["trace", "--exe", "deadlocks"]);
-    watch.probe.attached();
+    let watch = watch();
     let (program, _, threads) = stuck(&["disk"]);
     let [holder, waiter] = threads[..] else { panic!("{threads:?}") };
     assert_eq!(text(&program.says(), "case"), "over");
     watch.until("\"end\"");
     watch.probe.signal(libc::SIGINT);
-    let records = watch.records();
-    let findings = records.findings();
-    let [begin, end] = findings[..] else { panic!("{findings:#?}") };
-    assert_eq!(text(begin, "lock.finding.type"), "holder_in_io");
-    assert_eq!(waits(begin, "waits"), [(waiter, "first", holder)]);
+    let (begin, _) = begun_and_ended(&watch.records(), "holder_in_io");
+    assert_eq!(waits(&begin, "waits"), [(waiter, "first", holder)]);
     assert_eq!(text(&begin["holder"], "thread.state"), "disk_sleep");
     assert_eq!(text(&begin["holder"], "thread.call"), "vfork");
-    assert_eq!(begin["lock.finding.id"], end["lock.finding.id"]);
 }
 
 /// How long the traffic without deadlocks goes on: LOCKPROBE_SOAK in seconds.
@@ -210,18 +377,17 @@ fn soak() -> Duration {
 fn heavy_traffic_without_a_deadlock_reports_none() {
     let length = soak();
     let begun = Instant::now();
-    let watch = Watch::start(&["trace", "--exe", "deadlocks"]);
-    watch.probe.attached();
+    let watch = watch();
     let program = Program::start("deadlocks", ["busy", &length.as_millis().to_string()]);
-    let mut looks = 0;
+    let mut waiting = 0;
     while begun.elapsed() + Duration::from_secs(1) < length {
-        let (found, _) = deadlocks(0);
+        let (found, look) = deadlocks(0);
         assert_eq!(found, [] as [Value; 0]);
-        looks += 1;
+        waiting += number(&look, "waiting");
     }
     let said = until("the traffic is over", || Some(program.says()));
     assert!(number(&said, "sections") > 100 * length.as_secs(), "{said}");
-    assert!(looks > 0);
+    assert!(waiting > 0, "every look saw everybody running");
     program.end();
     watch.probe.signal(libc::SIGINT);
     let records: Records = watch.records();

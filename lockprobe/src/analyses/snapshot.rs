@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Agent, Holder, LockDescription, LockId, Snapshot, StandingWait, ThreadId};
+use crate::model::{
+    Agent, Holder, HolderSource, LockDescription, LockId, Snapshot, StandingWait, ThreadId,
+};
 use crate::track::LockTable;
 use crate::track::activities::Activities;
 
@@ -14,7 +16,8 @@ pub fn snapshot(table: &LockTable, activities: &Activities, now: u64) -> Snapsho
     for wait in table.waiting() {
         let holder = wait.current_holder.clone();
         if let Some(holder) = &holder {
-            agent(&mut agents, holder.id, &holder.name);
+            let is_process = holder.id.tid == 0 && holder.source == HolderSource::LockTable;
+            agent(&mut agents, holder.id, &holder.name).is_process = is_process;
             held.insert((holder.id, wait.lock.id), wait.lock.clone());
         }
         let waiter = agent(&mut agents, wait.thread.id, &wait.thread.name());
@@ -48,6 +51,7 @@ fn agent<'a>(agents: &'a mut BTreeMap<ThreadId, Agent>, id: ThreadId, name: &str
     let fresh = || Agent {
         id,
         name: name.to_owned(),
+        is_process: false,
         waits: None,
         holds: Vec::new(),
         activity: None,
@@ -88,9 +92,7 @@ fn blocked(agents: &BTreeMap<ThreadId, Agent>) -> HashMap<ThreadId, u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        Activity, Doing, HolderSource, LockDescription, LockEvent, LockKind, Mode, Thread, What,
-    };
+    use crate::model::{Activity, Doing, LockDescription, LockEvent, LockKind, Mode, Thread, What};
     use crate::track::Tracker;
 
     /// Who waits for which lock of whom.

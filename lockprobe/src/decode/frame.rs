@@ -108,6 +108,7 @@ fn futex_wait(record: &WaitRecord) -> Result<WaitSeen, Malformed> {
         holder_since: (released && w.holder_since_ns != 0).then_some(w.holder_since_ns),
         released_before: w.release_before_ns,
         hold_exact: released && has(wait_flag::HOLD_EXACT),
+        cpu: w.run_cpu_ns,
     })
 }
 

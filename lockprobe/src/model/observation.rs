@@ -148,6 +148,8 @@ pub struct WaitSeen {
     pub released_before: u64,
     /// The waker held it all the time since.
     pub hold_exact: bool,
+    /// Processor time the thread had used when it slept, nanoseconds.
+    pub cpu: u64,
 }
 
 /// First contention of a lock.

@@ -24,6 +24,8 @@ pub struct Agent {
     pub id: ThreadId,
     /// Its name, empty when unknown.
     pub name: String,
+    /// It stands for a process of several threads, which of them has the lock is not known.
+    pub is_process: bool,
     /// What it waits for.
     pub waits: Option<StandingWait>,
     /// What it has, as far as somebody waits for it, in order of identity.

@@ -18,15 +18,15 @@ impl Pipeline {
         observation: &Observation,
         out: &mut Vec<Record>,
     ) -> std::io::Result<()> {
+        if let Observation::Tick(now) = observation {
+            let due = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+            self.ask_about(&due, out)?;
+        }
         let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
         let about = observation.thread().map(|t| t.pid);
         let of_lock = !matches!(observation, Observation::Process(_));
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
-            Observation::Tick(now) => {
-                let holders = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
-                holders.into_iter().map(|id| Fact::Activity(enricher.activity(id))).collect()
-            }
             _ => match self.full.wants(observation, &self.futex) {
                 Some(Wanted::Lock(seen)) => enricher.acquired(&seen),
                 Some(Wanted::Places(pid, ips)) => enricher.places(pid, &ips),

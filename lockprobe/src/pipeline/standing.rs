@@ -24,13 +24,27 @@ impl Pipeline {
         self.kernel_locks.observe(&Observation::Tick(now), &mut events);
         self.push(events);
         self.drain(u64::MAX, out);
-        let holders = snapshot::root_holders(self.tracker.table());
-        for id in holders {
-            let Aside::Live(enricher, _) = &mut self.aside else { break };
-            let activity = enricher.activity(id);
-            self.learn(Fact::Activity(activity), out)?;
-        }
+        let roots = snapshot::root_holders(self.tracker.table());
+        self.ask_about(&roots, out)?;
         self.conclude(now, out);
+        Ok(())
+    }
+
+    /// What holders do, and who their processes are if nobody knows yet.
+    pub(super) fn ask_about(
+        &mut self,
+        holders: &[ThreadId],
+        out: &mut Vec<Record>,
+    ) -> io::Result<()> {
+        for &id in holders {
+            let Aside::Live(enricher, _) = &mut self.aside else { break };
+            let activity = Fact::Activity(enricher.activity(id));
+            let process = match self.processes.contains_key(&id.pid) {
+                true => None,
+                false => Some(Fact::Process(enricher.process(id.pid, self.futex.image(id.pid)))),
+            };
+            [Some(activity), process].into_iter().flatten().try_for_each(|f| self.learn(f, out))?;
+        }
         Ok(())
     }
 

@@ -21,11 +21,18 @@ fn tid() -> u32 {
     link.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok()).expect("an id")
 }
 
+/// When the waiter was first seen asleep: before that it tries in a loop, for as long as others
+/// keep the processors busy.
+static ASLEEP: Mutex<Option<Instant>> = Mutex::new(None);
+
 /// As the holder: until the other sleeps in a futex call (202 on x86-64, 98 on arm64), and a while.
 fn keep() {
     HOLDER.store(tid(), SeqCst);
     let mut asleep = 0;
     while asleep < 3 {
+        if asleep == 0 {
+            *ASLEEP.lock().expect("nobody panics") = Some(Instant::now());
+        }
         sleep(Duration::from_micros(100));
         let path = format!("/proc/{}/syscall", WAITER.load(SeqCst));
         let call = std::fs::read_to_string(path).unwrap_or_default();
@@ -65,22 +72,21 @@ fn main() {
             scenes().into_iter().find(|scene| scene.0 == name).expect("a scene");
         HOLDER.store(0, SeqCst);
         WAITER.store(0, SeqCst);
-        let (mut offset, mut length) = (Duration::ZERO, Duration::ZERO);
+        let mut end = Instant::now();
         scope(|scope| {
             scope.spawn(has);
             scope.spawn(|| {
                 while HOLDER.load(SeqCst) == 0 {
                     sleep(Duration::from_micros(100));
                 }
-                let begin = Instant::now();
                 WAITER.store(tid(), SeqCst);
-                offset = begin.elapsed();
                 wants();
-                length = begin.elapsed() - offset;
+                end = Instant::now();
             });
         });
         let (waiter, holder) = (WAITER.load(SeqCst), HOLDER.load(SeqCst));
-        let length = length.as_nanos();
+        let slept = ASLEEP.lock().expect("nobody panics").expect("seen asleep");
+        let length = (end - slept).as_nanos();
         writeln!(
             truth,
             r#"{{"scene":"{name}","pid":{pid},"lock":{lock},"waiter":{waiter},"holder":{holder},"begin":0,"end":{length}}}"#

@@ -12,7 +12,9 @@ use crate::model::{LockKind, WaitSeen, WakeReason};
 
 /// From the end of one slice to the beginning of the next, nanoseconds, at most: another slice in
 /// between may have been too short to be told.
-const GAP: u64 = 4_000_000;
+const GAP: u64 = 30_000_000;
+/// Processor time between two slices at most, nanoseconds.
+const RETRY: u64 = 150_000;
 /// Most places remembered.
 const AT_MOST: usize = 4096;
 
@@ -48,10 +50,13 @@ impl Slices {
         let gap = match earlier.reason {
             WakeReason::Other => GAP,
             // What ended it was not seen; who got the lock has something to do with it.
-            WakeReason::Unknown => GAP / 20,
+            WakeReason::Unknown => GAP / 100,
             _ => 0,
         };
-        let over = earlier.timed && earlier.ran != 0;
+        // Whoever got the lock has done something with it, and whoever did not has not, however
+        // long others kept the processor.
+        let used = wait.cpu.saturating_sub(earlier.cpu);
+        let over = used < RETRY && earlier.timed && earlier.ran != 0;
         let next = wait.start.saturating_sub(earlier.ran) < gap;
         if !over || !next || place(earlier) != place(wait) {
             return None;

@@ -1,7 +1,7 @@
 //! Stories of the futex backend: what the kernel half saw, and what it means.
 
 use super::*;
-use crate::model::{LockFact, Precision, SiteClass, SiteFact, Thread, ThreadFact, ThreadId};
+use crate::model::{LockFact, Precision, SiteClass, SiteFact, Thread, ThreadFact};
 
 const MS: u64 = 1_000_000;
 const PID: u32 = 10;
@@ -50,6 +50,7 @@ fn wait(tid: u32, start: u64, ran: u64, owner: u32) -> WaitSeen {
         holder_since: None,
         released_before: 0,
         hold_exact: false,
+        cpu: 0,
     }
 }
 

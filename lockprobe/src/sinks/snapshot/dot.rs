@@ -26,7 +26,10 @@ pub fn write(out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
 }
 
 fn node(out: &mut dyn Write, snapshot: &Snapshot, agent: &Agent, stuck: bool) -> io::Result<()> {
-    let label = thread_label(&agent.name, agent.id);
+    let label = match agent.is_process {
+        true => "a thread".to_owned(),
+        false => thread_label(&agent.name, agent.id),
+    };
     let process = process(snapshot, agent.id.pid);
     let does = agent.activity.as_ref().map(does);
     let lines: Vec<&str> = [&label, &process].map(String::as_str).into_iter().collect();

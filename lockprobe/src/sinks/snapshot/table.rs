@@ -43,6 +43,7 @@ pub fn write(
         let who = page.agent(root);
         let does = match &root.activity {
             Some(activity) => does(activity),
+            None if root.is_process => "has it; which one is not known".to_owned(),
             None if root.id.tid == 0 => "is not there any more".to_owned(),
             None => "does something that could not be read".to_owned(),
         };
@@ -84,7 +85,10 @@ impl Page<'_> {
     }
 
     fn agent(&self, agent: &Agent) -> String {
-        let label = thread_label(&agent.name, agent.id);
+        let label = match agent.is_process {
+            true => "a thread".to_owned(),
+            false => thread_label(&agent.name, agent.id),
+        };
         let label = self.paint(Style::new().bold(), &label);
         let process = process(self.snapshot, agent.id.pid);
         format!("{label} of {process}")

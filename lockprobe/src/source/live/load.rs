@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::{Options, btf, full, kernel_locks};
+use super::{Options, btf, full, kernel_locks, machine};
 use crate::model::Session;
 use crate::source::Error;
 
@@ -159,8 +159,9 @@ fn constants(
     only_targets: bool,
     version: (u32, u32),
 ) -> Result<Vec<Constant>, Error> {
+    let registers = machine::HERE.structure;
     let structures =
-        [&["task_struct", "sched_entity", "pid", "pt_regs"], &kernel_locks::STRUCTURES[..]];
+        [&["task_struct", "sched_entity", "pid", registers], &kernel_locks::STRUCTURES[..]];
     let structures = structures.concat();
     let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
         Error::Unsupported("the kernel's type information cannot be read".to_owned())
@@ -196,26 +197,9 @@ fn constants(
         ("PID_LEVEL", get("pid", "level")?),
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];
-    constants.extend(machine(&get)?);
+    constants.extend(machine::HERE.constants(&get)?);
     constants.extend(kernel_locks::constants(&get, &offsets)?);
     Ok(constants)
-}
-
-/// System call numbers are the programs' defaults; register offsets come from BTF.
-#[cfg(target_arch = "x86_64")]
-fn machine(get: &Members<'_>) -> Result<Vec<Constant>, Error> {
-    Ok(vec![
-        ("REG_NR", get("pt_regs", "orig_ax")?),
-        ("REG_ARG0", get("pt_regs", "di")?),
-        ("REG_ARG1", get("pt_regs", "si")?),
-        ("REG_ARG2", get("pt_regs", "dx")?),
-        ("REG_ARG3", get("pt_regs", "r10")?),
-        ("REG_ARG4", get("pt_regs", "r8")?),
-        ("REG_IP", get("pt_regs", "ip")?),
-        ("REG_SP", get("pt_regs", "sp")?),
-        ("REG_BP", get("pt_regs", "bp")?),
-        ("REG_SAVED", get("pt_regs", "r15")?),
-    ])
 }
 
 /// What one run has in common.
@@ -238,9 +222,18 @@ pub fn session(options: &Options) -> Result<Session, Error> {
 
 /// CLOCK_MONOTONIC now, the clock of all records.
 pub fn monotonic() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+/// Processor time this thread has used, nanoseconds.
+pub fn processor_time() -> u64 {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn clock(which: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a valid pointer to a timespec; the clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    // SAFETY: a valid pointer to a timespec; both clocks always exist.
+    unsafe { libc::clock_gettime(which, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 

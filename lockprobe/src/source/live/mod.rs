@@ -13,6 +13,7 @@ mod kernel_waits;
 mod load;
 mod lock_files;
 mod look;
+mod machine;
 mod reader;
 mod standing;
 mod synthetic;

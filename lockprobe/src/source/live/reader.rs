@@ -12,12 +12,11 @@ use lockprobe_ebpf::wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::attach;
 use super::full::{Full, Probes};
-use super::load::monotonic;
+use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
 use super::verdicts::Inbox;
-use super::{Options, Targets, waits};
+use super::{Options, Targets, attach, waits};
 use crate::source::Batch;
 
 const POLL_MS: i32 = 20;
@@ -33,6 +32,9 @@ const TICK_AFTER_RECORDS: u64 = 45 * MILLISECOND;
 const LIVELY: u64 = 10_000 * MILLISECOND;
 /// Bounds of the time between looks for such waits.
 const GLANCE: std::ops::RangeInclusive<u64> = 5 * MILLISECOND..=50 * MILLISECOND;
+
+/// How often all threads are walked over for the sake of newcomers, at most.
+const WALK_EVERY: u64 = 50 * MILLISECOND;
 
 /// Waits older than this are looked at only every tenth time.
 const OLD_WAIT: u64 = 3000 * MILLISECOND;
@@ -73,6 +75,9 @@ pub struct Reader {
     /// The waits told of already: start by thread.
     glanced: HashMap<u32, u64>,
     next_tick: u64,
+    /// A program has become a target by its name.
+    newcomers: bool,
+    next_walk: u64,
     full: Option<Full>,
 }
 
@@ -104,6 +109,8 @@ impl Reader {
             lively: 0,
             glanced: HashMap::new(),
             next_tick: 0,
+            newcomers: false,
+            next_walk: 0,
             full,
         }
     }
@@ -123,6 +130,7 @@ impl Reader {
             self.inputs.verdicts.apply(&mut self.tables);
             self.wait_for_data();
             let Some(now) = self.deliver() else { return };
+            self.catch_up(now);
             let mut batch = Batch::default();
             self.look(now, &mut batch);
             self.glance(now, &mut batch);
@@ -138,6 +146,18 @@ impl Reader {
             }
         }
         self.end();
+    }
+
+    /// A program found by its name ran for a moment before it was watched: threads of it that
+    /// fell asleep meanwhile are noted as those are that slept before we came.
+    fn catch_up(&mut self, now: u64) {
+        if self.newcomers && now >= self.next_walk {
+            self.newcomers = false;
+            self.next_walk = now + WALK_EVERY;
+            // Should the kernel refuse what it granted at the start, the next wait is seen all
+            // the same.
+            let _ = self.ebpf.as_mut().map(attach::iterate);
+        }
     }
 
     fn wait_for_data(&mut self) {
@@ -209,6 +229,7 @@ impl Reader {
                 }
                 if self.targets.matches(pid) {
                     let _ = self.tables.targets.insert(pid, 1, 0);
+                    self.newcomers = true;
                 }
                 if self.tables.targets.get(&pid, 0).is_ok() {
                     self.acquisitions(|full, ebpf| full.follow(ebpf, pid));
@@ -229,6 +250,8 @@ impl Reader {
         if now < self.next_look {
             return;
         }
+        // What others use of the processor meanwhile is no reason to look less often.
+        let begun = processor_time();
         // Old waits are told of less often: nothing about them changes quickly.
         let all =
             self.looks.is_multiple_of(OLD_WAITS_EVERY) || self.inputs.stop.load(Ordering::Relaxed);
@@ -249,7 +272,7 @@ impl Reader {
             }
         }
         self.acquisitions(Full::look);
-        let took = monotonic().saturating_sub(now);
+        let took = processor_time().saturating_sub(begun);
         self.next_look = now + (LOOK_EVERY).max(took * 100);
     }
 
@@ -266,6 +289,7 @@ impl Reader {
         else {
             return;
         };
+        let begun = processor_time();
         let known = &mut self.glanced;
         let ages = age..OLD_WAIT.max(age + 1);
         let fresh = waits::asleep(&mut self.tables, now, ages, |tid, start| {
@@ -277,7 +301,7 @@ impl Reader {
         for record in fresh {
             batch.push(record.as_bytes());
         }
-        let took = monotonic().saturating_sub(now);
+        let took = processor_time().saturating_sub(begun);
         self.next_glance = now + every(age).max(took * 50);
     }
 
