@@ -17,6 +17,7 @@
 #include <sys/file.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -46,6 +47,13 @@ static u64 now(void) {
 static void nap(u64 ns) {
     struct timespec t = {ns / 1000000000ull, ns % 1000000000ull};
     while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR) {}
+}
+
+/// A child that ends when we do, whatever ends us.
+static pid_t child_of_ours(void) {
+    pid_t child = fork();
+    if (child == 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
 }
 
 static int tid(void) { return syscall(SYS_gettid); }
@@ -193,7 +201,7 @@ static void two_processes(const struct way *way) {
     for (int round = 0; round < ROUNDS; round++) {
         int ready[2];
         if (pipe(ready)) fail("pipe");
-        pid_t child = fork();
+        pid_t child = child_of_ours();
         if (child < 0) fail("fork");
         if (child == 0) {
             hold(way, ready[1]);
@@ -244,7 +252,7 @@ static void deadlock(void) {
     pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
     pthread_mutex_init(mutex, &shared);
     for (int i = 0; i < 2; i++) {
-        children[i] = fork();
+        children[i] = child_of_ours();
         if (children[i] < 0) fail("fork");
         if (children[i]) continue;
         open_file();
@@ -269,7 +277,7 @@ static void held(int (*take)(void), int (*want)(void), const char *call) {
     pid_t children[3];
     if (pipe(ready)) fail("pipe");
     for (int i = 0; i < 3; i++) {
-        children[i] = fork();
+        children[i] = child_of_ours();
         if (children[i] < 0) fail("fork");
         if (children[i] == 0) {
             open_file();
@@ -300,7 +308,7 @@ static void oddities(void) {
     struct sigaction act = {.sa_handler = ignore};
     sigaction(SIGALRM, &act, NULL);
     if (pipe(ready)) fail("pipe");
-    child = fork();
+    child = child_of_ours();
     if (child < 0) fail("fork");
     if (child == 0) {
         open_file();

@@ -78,7 +78,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// What it would help to know before [`Kernel::observe`] sees this.
-    pub fn wants(&self, observation: &Observation) -> Option<Want> {
+    pub fn wants(&mut self, observation: &Observation) -> Option<Want> {
         if let Observation::LockFile(seen) = observation {
             return self.wants_of_name(seen);
         }
@@ -94,6 +94,8 @@ impl Kernel {
             }
             _ => return None,
         };
+        // What is learnt now is as fresh as this.
+        self.people.now(time);
         let stranger = holders.into_iter().flatten().find(|&pid| !self.people.knows(pid, time));
         if stranger.is_some() {
             return stranger.map(Want::Holder);
@@ -107,12 +109,13 @@ impl Kernel {
         None
     }
 
-    fn wants_of_name(&self, seen: &LockFileSeen) -> Option<Want> {
+    fn wants_of_name(&mut self, seen: &LockFileSeen) -> Option<Want> {
         let (device, inode) = seen.base;
         if !seen.path.starts_with('/') && !self.names.knows(device, inode) {
             let (thread, descriptor) = (seen.thread.id, seen.descriptor);
             return Some(Want::Directory { thread, descriptor, device, inode });
         }
+        self.people.now(seen.time);
         let maker = seen.maker.map(|(_, maker)| maker.pid);
         maker.filter(|&pid| !self.people.knows(pid, seen.time)).map(Want::Holder)
     }
