@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use aya::programs::{BtfTracePoint, Iter};
+use aya::programs::{BtfTracePoint, Iter, Program};
 use aya::{Btf, Ebpf};
 
 use super::load::{Programs, explain};
@@ -35,18 +35,43 @@ fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, Error> {
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-/// Has the kernel verify the programs.
+/// Has the kernel verify the programs. The one that takes longest is verified on a thread of its
+/// own, beside all others: together they are most of the time lockprobe needs to start.
 pub fn load(ebpf: &mut Ebpf, btf: &Btf, programs: Programs) -> Result<(), Error> {
     let tracepoints = if programs == Programs::All { &TRACEPOINTS[..] } else { &[] };
-    for (program, point) in tracepoints {
-        let load = format!("load the program for {point}");
-        tracepoint(ebpf, program)?.load(point, btf).map_err(|e| explain(&load, &e))?;
+    let mut longest = None;
+    let mut others = Vec::new();
+    for (name, program) in ebpf.programs_mut() {
+        let known = tracepoints.iter().find(|(known, _)| *known == name);
+        let wanted = known.is_some() || [ITERATOR, standing::PROGRAM].contains(&name);
+        let point = known.map_or("task", |(_, point)| *point);
+        match name {
+            _ if !wanted => {}
+            "sched_switch" => longest = Some((point, program)),
+            _ => others.push((point, program)),
+        }
     }
-    for name in [ITERATOR, standing::PROGRAM] {
-        let load = format!("load the task iterator {name}");
-        iterator(ebpf, name)?.load("task", btf).map_err(|e| explain(&load, &e))?;
+    let found = others.len() + usize::from(longest.is_some());
+    if found != tracepoints.len() + 2 {
+        let all = format!("the eBPF object has {found} of its programs; rebuild lockprobe");
+        return Err(Error::Failed(all));
     }
-    Ok(())
+    std::thread::scope(|scope| {
+        let longest = longest.map(|(point, p)| scope.spawn(move || load_one(p, point, btf)));
+        others.into_iter().try_for_each(|(point, program)| load_one(program, point, btf))?;
+        longest.map_or(Ok(()), |thread| {
+            thread.join().unwrap_or_else(|_| Err(Error::Failed("loading failed".into())))
+        })
+    })
+}
+
+fn load_one(program: &mut Program, point: &str, btf: &Btf) -> Result<(), Error> {
+    let result = match program {
+        Program::BtfTracePoint(program) => program.load(point, btf),
+        Program::Iter(program) => program.load(point, btf),
+        _ => return Err(Error::Failed("the eBPF object has a program of another kind".into())),
+    };
+    result.map_err(|e| explain(&format!("load the program for {point}"), &e))
 }
 
 /// Attaches every program, then notes the threads that wait already. The order matters: a thread
