@@ -40,8 +40,8 @@
 //! # Retries
 //!
 //! A thread may sleep many times for one acquisition. It is the same attempt if every preserved
-//! register and the top of the stack are as before, next to no processor time was spent, and the
-//! thread was not seen letting the lock go. A record is sent each time the thread runs again, and
+//! register and the top of the stack are as before, the thread slept nowhere else in between, next
+//! to no processor time was spent, and it was not seen letting the lock go. A record is sent each time the thread runs again, and
 //! one that takes it back when it sleeps on.
 //!
 //! # Holds
