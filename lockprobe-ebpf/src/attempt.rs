@@ -27,6 +27,8 @@ pub struct Place {
     pub hash: u64,
     /// The agent has not said yet what this place is.
     pub new: bool,
+    /// All that decides what it is lies in the part of the stack that `hash` is made of.
+    pub near: bool,
 }
 
 /// Whether a sleep goes on with the attempt of the sleep before.
@@ -64,6 +66,7 @@ pub fn begin(wait: &mut Wait, task: Task, call: LockCall, at: Place, now: u64) {
     // Asleep it uses none: what it has used now is what it will have used when it runs again.
     wait.run_cpu_ns = task.cpu_ns();
     wait.switches = task.switches();
+    wait.told = (!at.new & at.near) as u32;
     wait.holder_since_ns = 0;
     wait.release_before_ns = 0;
     wait.frame_hash = at.hash;

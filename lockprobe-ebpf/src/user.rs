@@ -8,6 +8,8 @@ use crate::maps::REG_SAVED;
 use crate::task::Registers;
 
 const FRAME_WORDS: usize = 16;
+/// How much of the stack [`Frame::hash`] is made of; a power of two.
+pub const FRAME_BYTES: u64 = 8 * FRAME_WORDS as u64;
 
 /// The top of a user stack.
 pub struct Frame([u64; FRAME_WORDS]);

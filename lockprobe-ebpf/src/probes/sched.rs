@@ -61,13 +61,49 @@ fn on_sleep(task: Task) {
     if call.is_kernels() {
         call.lock = file::note_request(task, registers, call);
     }
+    let tid = task.tid();
     let ip = registers.get(&REG_IP);
     let sp = registers.get(&REG_SP);
-    let mut flags = call.flags;
+    let flags = call.flags;
+    let at = Place { tgid, tid, ip, sp, caller: 0, flags, hash: 0, new: false, near: true };
+    let at = match known_place(registers, at) {
+        Some(at) => at,
+        None => match place(registers, at) {
+            Some(at) => at,
+            None => return count(Counter::SkippedIdle),
+        },
+    };
+    // Of a lock the kernel keeps the place says nothing.
+    let new = at.new & !call.is_kernels();
+    record_sleep(task, registers, call, Place { new, ..at });
+}
+
+/// The place, if it is where this thread waited for a lock before: a thread comes back to the same
+/// few places, and the same stack has the same callers. Saves asking for the verdicts.
+#[inline(always)]
+fn known_place(registers: Registers, at: Place) -> Option<Place> {
+    if !filter::may_wait(at.tid) {
+        return None;
+    }
+    let wait = WAITS.get_ptr(at.tid)?;
+    // SAFETY: a value of the map, alive for this run of the program.
+    let wait = unsafe { &*wait };
+    if wait.told == 0 || wait.ip != at.ip || wait.sp != at.sp {
+        return None;
+    }
+    let hash = Frame::read(at.sp).hash(registers);
+    let flags = at.flags | (wait.flags & wait_flag::CALLER_KNOWN);
+    (hash == wait.frame_hash).then_some(Place { caller: wait.caller, flags, hash, ..at })
+}
+
+/// The place as the agent's verdicts have it; `None` where no lock is waited for.
+#[inline(always)]
+fn place(registers: Registers, at: Place) -> Option<Place> {
+    let Place { tgid, ip, sp, mut flags, .. } = at;
     let mut caller_offset = 0;
     let own = filter::verdict_on(tgid, 0, ip);
     match own {
-        v if v & 0xff == verdict::IDLE => return count(Counter::SkippedIdle),
+        v if v & 0xff == verdict::IDLE => return None,
         v if v & 0xff == verdict::BY_CALLER => {
             caller_offset = (v >> 8) as u64;
             flags |= wait_flag::CALLER_KNOWN;
@@ -77,24 +113,25 @@ fn on_sleep(task: Task) {
     let frame = Frame::read(sp);
     let mut caller = frame.word(sp, caller_offset);
     let mut new = own == verdict::UNKNOWN;
+    let mut furthest = caller_offset;
     if flags & wait_flag::CALLER_KNOWN != 0 {
         let mut above = filter::verdict_on(tgid, 1, caller);
         let mut hops = 0;
         while above & 0xff == verdict::BY_CALLER && hops < MOST_HOPS {
             caller = frame.word(sp, (above >> 8) as u64);
+            furthest |= (above >> 8) as u64;
             above = filter::verdict_on(tgid, 1, caller);
             hops += 1;
         }
         if above & 0xff == verdict::IDLE {
-            return count(Counter::SkippedIdle);
+            return None;
         }
         new |= above == verdict::UNKNOWN;
     }
-    // Of a lock the kernel keeps the place says nothing.
-    new &= !call.is_kernels();
     let hash = frame.hash(registers);
-    let at = Place { tgid, tid: task.tid(), ip, sp, caller, flags, hash, new };
-    record_sleep(task, registers, call, at);
+    // A union of bits stays below a power of two just where each of them does.
+    let near = furthest < user::FRAME_BYTES;
+    Some(Place { caller, flags, hash, new, near, ..at })
 }
 
 #[inline(always)]

@@ -167,8 +167,8 @@ pub struct Wait {
     /// How often the thread has gone to sleep in its life, this time included: one that tries
     /// again has not slept anywhere else in between.
     pub switches: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: the agent has said that this place waits for a lock, and `frame_hash` tells the place.
+    pub told: u32,
 }
 
 const _: () = assert!(size_of::<Wait>() == 232);
