@@ -36,8 +36,9 @@ fn sched_switch(ctx: BtfTracePointContext) -> u32 {
     } else {
         prev.state() as u64
     };
-    if prev_state & TASK_INTERRUPTIBLE != 0 {
-        on_sleep(prev);
+    let waits = prev_state & TASK_INTERRUPTIBLE != 0 && on_sleep(prev);
+    if !waits {
+        on_leave(prev);
     }
     on_run(Task::new(ctx.arg::<*const u8>(2)));
     0
@@ -49,14 +50,30 @@ fn sched_waking(ctx: BtfTracePointContext) -> u32 {
     0
 }
 
-/// A task leaves the processor to sleep.
+/// A task leaves the processor, not for a lock. Now and then it was not seen to come, when it came
+/// in place of an idle one: its wait was over when it was woken, not when it comes the next time.
 #[inline(always)]
-fn on_sleep(task: Task) {
+fn on_leave(task: Task) {
+    let tid = task.tid();
+    if !filter::may_wait(tid) {
+        return;
+    }
+    let Some(wait) = WAITS.get_ptr_mut(tid) else { return };
+    // SAFETY: a value of the map; the task is running here.
+    let wait = unsafe { &mut *wait };
+    if wait.state == state::WOKEN {
+        tally::ran_unseen(task, wait);
+    }
+}
+
+/// A task leaves the processor to sleep. Returns whether it waits for a lock.
+#[inline(always)]
+fn on_sleep(task: Task) -> bool {
     let registers = task.registers();
-    let Some(mut call) = registers.lock_call() else { return };
+    let Some(mut call) = registers.lock_call() else { return false };
     let tgid = task.tgid();
     if !filter::is_target(tgid) {
-        return;
+        return false;
     }
     if call.is_kernels() {
         call.lock = file::note_request(task, registers, call);
@@ -70,12 +87,16 @@ fn on_sleep(task: Task) {
         Some(at) => at,
         None => match place(registers, at) {
             Some(at) => at,
-            None => return count(Counter::SkippedIdle),
+            None => {
+                count(Counter::SkippedIdle);
+                return false;
+            }
         },
     };
     // Of a lock the kernel keeps the place says nothing.
     let new = at.new & !call.is_kernels();
     record_sleep(task, registers, call, Place { new, ..at });
+    true
 }
 
 /// The place, if it is where this thread waited for a lock before: a thread comes back to the same
