@@ -21,6 +21,7 @@ const NEEDS: &[Need] = &[
     Need { package: "g++", proof: "g++", why: "live tests watch locks of C++" },
     Need { package: "golang-go", proof: "go", why: "live tests watch a Go program" },
     Need { package: "default-jdk-headless", proof: "javac", why: "live tests watch locks of Java" },
+    Need { package: "git", proof: "git", why: "live tests watch its lock files" },
     Need { package: "nodejs", proof: "node", why: "live tests watch JavaScript" },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },
 ];
