@@ -5,13 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lockprobe_tests::probe::{Probe, Watch, run};
-use lockprobe_tests::program::{Program, compiled, watched};
+use lockprobe_tests::program::{Program, compiled, source, watched};
 use lockprobe_tests::records::{Records, nanos, number, text};
 use serde_json::Value;
-
-fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(name)
-}
 
 /// The program of stacks, compiled like this.
 fn program(directory: &Path, flags: &[&str]) -> String {

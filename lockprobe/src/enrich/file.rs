@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use crate::model::thread::printable;
 use crate::model::{FileFact, HolderFact, ThreadId};
@@ -13,11 +14,7 @@ const DESCRIPTORS_AT_MOST: usize = 4096;
 ///
 /// The device is not compared: of an overlay, stat(2) tells another than the kernel locks by.
 pub fn name(thread: ThreadId, descriptor: Option<u32>, device: u32, inode: u64) -> FileFact {
-    let of = |name: &str| {
-        let link = format!("/proc/{}/fd/{name}", thread.pid);
-        let same = fs::metadata(&link).is_ok_and(|file| file.ino() == inode);
-        same.then(|| fs::read_link(&link).ok()).flatten()
-    };
+    let of = |name: &str| target(&format!("/proc/{}/fd/{name}", thread.pid), inode);
     let named = descriptor.and_then(|number| of(&number.to_string()));
     let path = named.or_else(|| {
         let all = fs::read_dir(format!("/proc/{}/fd", thread.pid)).ok()?.flatten();
@@ -35,9 +32,14 @@ pub fn directory(thread: ThreadId, descriptor: Option<u32>, device: u32, inode: 
         Some(number) => format!("/proc/{}/fd/{number}", thread.pid),
         None => format!("/proc/{}/task/{}/cwd", thread.pid, thread.tid),
     };
-    let same = fs::metadata(&link).is_ok_and(|file| file.ino() == inode);
-    let path = same.then(|| fs::read_link(&link).ok()).flatten();
+    let path = target(&link, inode);
     FileFact { device, inode, path: path.map(|path| printable(&path.to_string_lossy())) }
+}
+
+/// Where a link of /proc leads, if that is this file.
+fn target(link: &str, inode: u64) -> Option<PathBuf> {
+    let same = fs::metadata(link).is_ok_and(|file| file.ino() == inode);
+    same.then(|| fs::read_link(link).ok()).flatten()
 }
 
 /// Name of a process and how many threads it has.
