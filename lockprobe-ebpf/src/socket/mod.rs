@@ -1,4 +1,7 @@
 //! Conversations with lock servers: whose they are, which parts matter, and copying those.
+//!
+//! In: sockets, and the memory of their users. Out: ring records. Never: what a request means for a
+//! lock, a password.
 
 mod capture;
 mod database;
