@@ -111,8 +111,9 @@ fn musl(name: &str) -> Option<Role> {
         | "aio_suspend" => Role::Idle,
         "malloc" | "__libc_malloc" | "__libc_malloc_impl" | "realloc" | "__libc_realloc"
         | "aligned_alloc" | "free" | "__libc_free" => Role::Lock(LockKind::LowLevel),
-        // src/thread/{__timedwait,__wait,__lock}.c: who calls them tells what for.
-        "__timedwait" | "__timedwait_cp" | "__wait" | "__lock" | "__lockfile" => Role::Through,
+        // src/thread/{__timedwait,__wait,__lock,pthread_create}.c: who calls them tells what for.
+        "__timedwait" | "__timedwait_cp" | "__wait" | "__lock" | "__lockfile" | "__tl_lock"
+        | "__tl_sync" => Role::Through,
         // src/thread/{__syscall_cp,pthread_cancel}.c: on the way from these to the kernel.
         "__syscall_cp" | "__syscall_cp_c" | "__syscall_cp_asm" | "sccp" => Role::Shared,
         _ => return None,
@@ -271,6 +272,8 @@ pub fn run_time_library(file: &str) -> bool {
         "libpthread",
         "ld-linux",
         "ld-2.",
+        "ld-musl-",
+        "libc.musl-",
         "libstdc++.so",
         "libc++.so",
         "libc++abi.so",
@@ -381,6 +384,7 @@ mod tests {
         assert!(internal("std::lock_guard<std::mutex>::lock_guard"));
         assert!(internal("<std::sys::sync::mutex::futex::Mutex>::lock"));
         assert!(!internal("bank::transfer"));
+        assert!(run_time_library("ld-musl-x86_64.so.1"));
         assert!(run_time_library("libc.so.6") && !run_time_library("libcrypto.so.3"));
     }
 }
