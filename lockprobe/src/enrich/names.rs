@@ -91,6 +91,9 @@ fn posix(name: &str) -> Role {
 /// Functions of musl, versions 1.1.24 to 1.2.5. In a program linked statically they stand among its
 /// own, so that the whole name counts.
 fn musl(name: &str) -> Option<Role> {
+    // Most have a second name, which link-time optimisation may leave as the only one.
+    let own = name.strip_prefix("__").filter(|name| name.starts_with("pthread_"));
+    let name = own.unwrap_or(name);
     Some(match name {
         "pthread_mutex_lock"
         | "pthread_mutex_timedlock"
@@ -100,7 +103,7 @@ fn musl(name: &str) -> Option<Role> {
         "pthread_rwlock_rdlock" | "pthread_rwlock_timedrdlock" => Role::Read(LockKind::MuslRwLock),
         "pthread_rwlock_wrlock" | "pthread_rwlock_timedwrlock" => Role::Lock(LockKind::MuslRwLock),
         "sem_wait" | "sem_timedwait" => Role::Lock(LockKind::MuslSemaphore),
-        "pthread_once" | "__pthread_once_full" | "call_once" => Role::Lock(LockKind::MuslOnce),
+        "pthread_once" | "pthread_once_full" | "call_once" => Role::Lock(LockKind::MuslOnce),
         "pthread_cond_wait" | "pthread_cond_timedwait" | "cnd_wait" | "cnd_timedwait" => {
             Role::CondWait
         }
@@ -338,6 +341,9 @@ mod tests {
             ("pthread_rwlock_timedwrlock", Role::Lock(MuslRwLock)),
             ("sem_timedwait", Role::Lock(MuslSemaphore)),
             ("__pthread_once_full", Role::Lock(MuslOnce)),
+            ("__pthread_rwlock_rdlock", Role::Read(MuslRwLock)),
+            ("__pthread_join", Role::Idle),
+            ("__pthread_self", Role::Plain),
             ("pthread_cond_timedwait", Role::CondWait),
             ("pthread_barrier_wait", Role::Idle),
             ("__libc_malloc_impl", Role::Lock(LowLevel)),
