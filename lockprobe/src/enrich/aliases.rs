@@ -30,11 +30,11 @@ impl Aliases {
         if let Some((table, strings)) = elf.dynamic_strings(file) {
             if contains(&strings, b"GLIBC_PRIVATE") && contains(&strings, b"pthread_mutex_lock") {
                 let mut exported = Vec::new();
-                table.each(file, Kind::Function, |name, start, size| {
-                    let text = strings.get(name as usize..).unwrap_or_default();
+                table.each(file, Kind::Function, |symbol| {
+                    let text = strings.get(symbol.name as usize..).unwrap_or_default();
                     let end = text.iter().position(|&b| b == 0).unwrap_or(0);
                     if let Ok(text) = std::str::from_utf8(&text[..end]) {
-                        exported.push((text, start, size));
+                        exported.push((text, symbol.start, symbol.size));
                     }
                 });
                 aliases.learn(elf, file, &exported);
