@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lockprobe_tests::kinds::{Expected, Holder, Run, hold_faults};
 use lockprobe_tests::program::{built, compiled, source};
+use lockprobe_tests::pythons::unpacked;
 
 /// A row: scene, `lock.system.name`, `lock.type`, `lock.mode`, how the holder is known.
 type Row = (&'static str, &'static str, &'static str, &'static str, Holder);
@@ -125,6 +126,37 @@ fn locks_of_python() {
         ],
         &["not_condition"],
     );
+}
+
+/// Interpreters whose locks are `PyMutex`: the first wait is seen at a place that is not known yet,
+/// which tells the lock and not its holder.
+fn locks_of_newer_python(version: &str, reentrant: Row) {
+    let mut program = unpacked(version);
+    program.push(path(&source("kinds.py")));
+    let program: Vec<&str> = program.iter().map(String::as_str).collect();
+    rows_of(
+        &program,
+        &[
+            ("lock", "cpython", "parked_mutex", "exclusive", Holder::Perhaps),
+            ("lock_known", "cpython", "parked_mutex", "exclusive", Holder::Waker),
+            reentrant,
+            ("gil", "cpython", "gil", "exclusive", Holder::Perhaps),
+            ("process_lock", "multiprocessing", "semaphore", "unknown", Holder::Unknown),
+        ],
+        &["not_condition"],
+    );
+}
+
+#[test]
+fn locks_of_python_3_13() {
+    let reentrant = ("reentrant", "cpython", "mutex", "exclusive", Holder::Waker);
+    locks_of_newer_python("3.13", reentrant);
+}
+
+#[test]
+fn locks_of_python_3_14() {
+    let reentrant = ("reentrant", "cpython", "parked_mutex", "exclusive", Holder::Waker);
+    locks_of_newer_python("3.14", reentrant);
 }
 
 #[test]

@@ -86,6 +86,8 @@ fn futex_wait(record: &WaitRecord) -> Result<WaitSeen, Malformed> {
         time: record.header.time_ns,
         thread: thread(&record.thread),
         address: w.lock,
+        futex: w.futex(),
+        parked: has(wait_flag::PARKED),
         private: has(wait_flag::PRIVATE),
         timed: has(wait_flag::TIMED),
         preexisting: has(wait_flag::PREEXISTING),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::parked::Parked;
 use crate::model::{
     LockDescription, LockFact, LockId, LockKind, LockSeen, Mode, SiteClass, SiteFact, WaitSeen,
     WakeReason, Wakes,
@@ -24,6 +25,8 @@ struct Known {
     fact: Option<LockFact>,
     /// Caller of the first contention, where the kernel half did not know it.
     caller: Option<u64>,
+    /// What the first contention says, should this be a lock of CPython's.
+    parked: Parked,
     described: Option<Described>,
     /// How often it was waited on with the value 2 and let go by a thread, and otherwise.
     like_lock: u32,
@@ -47,6 +50,8 @@ pub struct Taking {
     pub inner: u64,
     /// The call site says so.
     confirmed: bool,
+    /// Nothing says which lock of the process it is.
+    hidden: bool,
 }
 
 /// All addresses and call sites.
@@ -103,7 +108,7 @@ impl Locks {
         let taking = match taken {
             Some(taking) => taking,
             None if class != SiteClass::Idle && guessed => {
-                Taking { kind, mode, inner: 0, confirmed: false }
+                Taking { kind, mode, inner: 0, confirmed: false, hidden: false }
             }
             None => return,
         };
@@ -152,7 +157,7 @@ impl Locks {
 
     /// Whether the wait is known to be none for a lock.
     pub fn is_idle(&self, wait: &WaitSeen) -> bool {
-        self.class(wait) == SiteClass::Idle
+        self.class(wait) == SiteClass::Idle || self.is_parked_for_nothing(wait)
     }
 
     /// The caller that decides what a first contention is for, if it is the caller that decides.
@@ -175,6 +180,7 @@ impl Locks {
     pub fn first(&mut self, seen: &LockSeen, caller: Option<u64>) {
         let known = self.address(seen.thread.id.pid, seen.address);
         known.caller = caller.or(known.caller);
+        known.parked.note(seen);
     }
 
     /// What a wait is for; `None` when it is for no lock, or nothing tells.
@@ -209,26 +215,50 @@ impl Locks {
                 None => return None,
             },
         };
-        Some(Taking { kind, mode, inner, confirmed: true })
+        let taking = Taking { kind, mode, inner, confirmed: true, hidden: kind.hides_identity() };
+        if kind != LockKind::PythonParked || wait.parked {
+            return Some(Taking { hidden: taking.hidden && !wait.parked, ..taking });
+        }
+        let known = self.addresses.get(&(wait.thread.id.pid, wait.address));
+        match known.and_then(|known| known.parked.of(wait.start)) {
+            Some(lock) => beside(taking, wait.address, lock),
+            None => Some(taking),
+        }
     }
 
     fn described(&self, wait: &WaitSeen) -> Option<&Described> {
-        if self.is_idle(wait) {
+        if self.is_idle(wait) || self.is_parked_for_nothing(wait) {
             return None;
         }
         self.addresses.get(&(wait.thread.id.pid, wait.address))?.described.as_ref()
     }
 
+    /// Whether a wait by way of CPython's parking lot is for no lock.
+    fn is_parked_for_nothing(&self, wait: &WaitSeen) -> bool {
+        let known = self.addresses.get(&(wait.thread.id.pid, wait.address));
+        self.class(wait) == SiteClass::Lock(LockKind::PythonParked)
+            && known.and_then(|known| known.parked.of(wait.start)) == Some(None)
+    }
+
     /// The lock of a wait that [`Locks::see`] has seen; `None` when it is none.
     pub fn describe(&self, wait: &WaitSeen) -> Option<Arc<LockDescription>> {
-        self.described(wait).map(|d| d.lock.clone())
+        let described = self.described(wait)?;
+        if described.taking.kind != LockKind::PythonParked || wait.parked {
+            return Some(described.lock.clone());
+        }
+        // Since it was seen, the thread may have slept there for another lock.
+        let pid = wait.thread.id.pid;
+        let fact = self.addresses.get(&(pid, wait.address)).and_then(|known| known.fact.as_ref());
+        let taking = self.taken(wait)?;
+        Some(describe((pid, self.image(pid)), wait.address, &taking, fact, None))
     }
 
     /// The lock at an address, described even if no wait on it was ever sent.
     pub fn at(&self, pid: u32, address: u64, site: (u64, u64)) -> Option<Arc<LockDescription>> {
         let known = self.addresses.get(&(pid, address));
-        if let Some(described) = known.and_then(|k| k.described.as_ref()) {
-            return Some(described.lock.clone());
+        let parked = |d: &&Described| d.taking.kind == LockKind::PythonParked;
+        if let Some(d) = known.and_then(|k| k.described.as_ref()).filter(|d| !parked(d)) {
+            return Some(d.lock.clone());
         }
         let caller = known.and_then(|k| k.caller).unwrap_or(site.1);
         let (kind, mode) = self.site_at(pid, site.0, caller)?.lock()?;
@@ -239,7 +269,16 @@ impl Locks {
             None if kind == LockKind::PthreadRwLock => return None,
             None => kind.inner(mode, 0, address),
         };
-        let taking = Taking { kind, mode, inner, confirmed: true };
+        let mut taking =
+            Taking { kind, mode, inner, confirmed: true, hidden: kind.hides_identity() };
+        if kind == LockKind::PythonParked {
+            let known = known.map(|known| &known.parked);
+            match known.and_then(|parked| parked.one()) {
+                Some(lock) => taking = beside(taking, address, Some(lock))?,
+                None if known.is_some_and(Parked::is_for_nothing) => return None,
+                None => taking.hidden = known.is_none_or(|parked| !parked.is_lock),
+            }
+        }
         let shared = fact.and_then(|f| f.shared);
         Some(describe((pid, self.image(pid)), address, &taking, fact, shared))
     }
@@ -258,7 +297,8 @@ impl Locks {
         }
         let fact = known.and_then(|k| k.fact.as_ref()).filter(|fact| fact.inner == 0);
         let kind = fact.and_then(|f| f.kind).unwrap_or(kind);
-        let taking = Taking { kind, mode: kind.mode(), inner: 0, confirmed: true };
+        let (mode, hidden) = (kind.mode(), kind.hides_identity());
+        let taking = Taking { kind, mode, inner: 0, confirmed: true, hidden };
         describe((pid, self.image(pid)), address, &taking, fact, fact.and_then(|f| f.shared))
     }
 
@@ -282,6 +322,12 @@ impl Locks {
     }
 }
 
+/// What a thread takes that sleeps on a semaphore of its own, beside which it has noted a lock.
+fn beside(taking: Taking, semaphore: u64, lock: Option<u64>) -> Option<Taking> {
+    let inner = semaphore.wrapping_sub(lock?);
+    Some(Taking { inner, hidden: false, ..taking })
+}
+
 /// The lock that threads of this program of a process sleep at this address for.
 fn describe(
     (pid, image): (u32, u32),
@@ -293,7 +339,7 @@ fn describe(
     let Taking { kind, inner, confirmed, .. } = *taking;
     let address = address.wrapping_sub(inner);
     let id = match shared {
-        _ if kind.hides_identity() => LockId::Process { pid, image, kind },
+        _ if taking.hidden => LockId::Process { pid, image, kind },
         Some((device, inode, offset)) => {
             LockId::Shared { device, inode, offset: offset.wrapping_sub(inner) }
         }

@@ -11,6 +11,7 @@ mod callers;
 mod idle;
 mod locks;
 mod owners;
+mod parked;
 mod people;
 mod slices;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use attempts::{Attempt, Attempts};
 use callers::Callers;
 use idle::idles;
 use locks::Locks;
-use owners::{first_owner, had_it, last_owner, released};
+use owners::{first_owner, had_it, is_seen, last_owner, released};
 use people::People;
 use slices::{Slices, sliced};
 
@@ -340,7 +341,10 @@ impl Futex {
             None if wait.sleeps == 1 && wait.released_before <= wait.slept => {
                 taking.filter(|t| had_it(t.kind, wait)).and_then(|_| self.waker(wait))
             }
-            None if taking.is_some_and(|t| sliced(t.kind)) && self.slices.in_one_hand(wait) => {
+            // A word of the thread's own says nothing of the lock's other waiters.
+            None if taking.is_some_and(|t| sliced(t.kind) && is_seen(t.kind, wait))
+                && self.slices.in_one_hand(wait) =>
+            {
                 self.waker(wait)
             }
             None => None,

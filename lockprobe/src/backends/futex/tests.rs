@@ -28,6 +28,8 @@ fn wait(tid: u32, start: u64, ran: u64, owner: u32) -> WaitSeen {
         time: ran,
         thread: thread(tid),
         address: LOCK,
+        futex: LOCK,
+        parked: false,
         private: true,
         timed: false,
         preexisting: false,

@@ -128,6 +128,9 @@ fn look(tables: &ReaderTables, files: &mut FileTable, tid: u32, mut wait: Wait, 
         return Look::Idle;
     }
     let mut words = [0u32; 6];
+    if wait.flags & wait_flag::PARKED != 0 {
+        return waits(thread, wait, now);
+    }
     if read(thread.tgid, wait.lock, &mut words) {
         if wait.flags & wait_flag::WORDS == 0 {
             wait.first_owner = words[2];
