@@ -138,6 +138,7 @@ mod tests {
             name: "l".into(),
             confirmed: true,
             call_site: None,
+            address: None,
         });
         let id = ThreadId { pid: 1, tid };
         let thread = Thread { id, ns_tid: tid, ..Thread::default() };

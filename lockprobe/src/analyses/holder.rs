@@ -218,6 +218,7 @@ mod tests {
                 name: "l".into(),
                 confirmed: true,
                 call_site: None,
+                address: None,
             });
             let thread = Thread { id: ThreadId { pid: 1, tid }, ..Thread::default() };
             self.tracker.apply(LockEvent { time, lock, thread, what }, &mut Vec::new());

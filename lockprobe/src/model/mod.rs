@@ -3,6 +3,7 @@
 //! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
 
 pub mod activity;
+pub mod conversation;
 pub mod counts;
 pub mod event;
 pub mod fact;
@@ -14,6 +15,7 @@ pub mod lock;
 pub mod names;
 pub mod observation;
 pub mod record;
+pub mod remote;
 pub mod session;
 pub mod snapshot;
 pub mod span;
@@ -21,6 +23,7 @@ pub mod stack;
 pub mod thread;
 
 pub use activity::{Activity, Doing};
+pub use conversation::{BytesSeen, Connection, Dialect, Piece, TalkSeen};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{
@@ -40,6 +43,7 @@ pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };
 pub use record::{LockSummary, Record, Summary};
+pub use remote::{Owner, Remote, RemoteAct, RemoteHold, RemoteStep, Said};
 pub use session::Session;
 pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};

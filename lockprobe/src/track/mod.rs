@@ -129,6 +129,7 @@ impl Tracker {
             queue_depth,
             start_estimated: estimated,
             stacks: None,
+            remote: None,
         })
     }
 
@@ -156,6 +157,7 @@ impl Tracker {
             sleeps: attempts,
             start_estimated: false,
             stacks: None,
+            remote: None,
         })
     }
 
@@ -194,6 +196,7 @@ impl Tracker {
             ended: HoldEnd::Released,
             precision,
             waiters,
+            remote: None,
         }
     }
 }

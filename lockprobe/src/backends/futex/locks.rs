@@ -352,6 +352,7 @@ fn describe(
         name: name(kind, address, id, fact),
         confirmed,
         call_site,
+        address: None,
     })
 }
 

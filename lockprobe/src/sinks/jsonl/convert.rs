@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::full;
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, LockDescription,
-    LockSummary, Losses, Precision, ProcessFact, Record, Session, SpanId, Summary,
+    AcquireSpan, Activity, CallSite, Edge, Finding, HoldSpan, Holder, LockDescription, LockSummary,
+    Losses, Precision, ProcessFact, Record, Session, SpanId, Summary,
 };
 
 pub(super) type Object = Map<String, Value>;
@@ -83,7 +83,7 @@ pub(super) fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_SYSTEM_NAME, lock.kind.system());
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
-    put(o, LOCK_ID, lock.id.to_string());
+    put(o, LOCK_ID, lock.identity());
     if let Some(scope) = lock.id.scope() {
         put(o, LOCK_SCOPE, scope);
     }
@@ -165,11 +165,7 @@ fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32,
     lock(o, &s.lock);
     put(o, LOCK_HOLD_DURATION, seconds(s.end - s.start));
     put(o, LOCK_HOLD_PRECISION, precision_name(s.precision));
-    let ended = match s.ended {
-        HoldEnd::Released => "released",
-        HoldEnd::Unknown => "unknown",
-    };
-    put(o, LOCK_HOLD_END, ended);
+    put(o, LOCK_HOLD_END, s.ended.name());
     put(o, LOCK_HOLDER_SOURCE, s.holder.source.name());
     put(o, LOCK_WAITERS, s.waiters);
 }

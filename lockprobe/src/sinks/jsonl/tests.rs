@@ -84,6 +84,7 @@ fn lock() -> Arc<LockDescription> {
             module: "worker".into(),
             offset: 1,
         }),
+        address: None,
     })
 }
 
@@ -132,6 +133,7 @@ fn acquire() -> AcquireSpan {
         queue_depth: 3,
         start_estimated: true,
         stacks: Some(stacks()),
+        remote: None,
     }
 }
 
@@ -145,6 +147,7 @@ fn hold() -> HoldSpan {
         ended: HoldEnd::Released,
         precision: Precision::LowerBound,
         waiters: 1,
+        remote: None,
     }
 }
 

@@ -233,7 +233,7 @@ fn hold(span: &HoldSpan, session: &Session) -> Span {
     let mut list = Vec::with_capacity(10);
     describe(&mut list, &span.lock);
     list.push(text(names::LOCK_HOLD_PRECISION, precision(span.precision)));
-    list.push(text(names::LOCK_HOLD_END, hold_end(span.ended)));
+    list.push(text(names::LOCK_HOLD_END, span.ended.name()));
     list.push(text(names::LOCK_HOLDER_SOURCE, span.holder.source.name()));
     whose(&mut list, span.holder.id, span.holder.name.clone());
     out.attributes = list;
@@ -269,7 +269,7 @@ fn describe(list: &mut Vec<KeyValue>, lock: &LockDescription) {
     list.push(text(names::LOCK_SYSTEM_NAME, lock.kind.system()));
     list.push(text(names::LOCK_TYPE, lock.kind.name()));
     list.push(text(names::LOCK_NAME, &*lock.name));
-    list.push(text(names::LOCK_ID, lock.id.to_string()));
+    list.push(text(names::LOCK_ID, lock.identity()));
     list.extend(lock.id.scope().map(|scope| text(names::LOCK_SCOPE, scope)));
     list.push(text(names::LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" }));
 }
@@ -338,12 +338,5 @@ fn precision(precision: Precision) -> &'static str {
         Precision::Exact => "exact",
         Precision::LowerBound => "lower_bound",
         Precision::Unknown => "unknown",
-    }
-}
-
-fn hold_end(end: HoldEnd) -> &'static str {
-    match end {
-        HoldEnd::Released => "released",
-        HoldEnd::Unknown => "unknown",
     }
 }
