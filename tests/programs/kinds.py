@@ -132,8 +132,9 @@ def main():
             gil(scene)
         elif scene == "process_lock":
             process_lock(scene)
-        elif scene == "not_condition":
+        elif scene in ("not_condition", "not_condition_short"):
             condition = threading.Condition()
+            hold = HOLD if scene == "not_condition" else HOLD / 10
 
             def waits():
                 begin = time.monotonic_ns()
@@ -146,7 +147,7 @@ def main():
             def wakes():
                 state["holder"] = threading.get_native_id()
                 await_sleep("waiter")
-                time.sleep(HOLD)
+                time.sleep(hold)
                 with condition:
                     state["woken"] = True
                     condition.notify()

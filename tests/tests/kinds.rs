@@ -124,7 +124,7 @@ fn locks_of_python() {
             ("gil", "cpython", "gil", "exclusive", Holder::Perhaps),
             ("process_lock", "multiprocessing", "semaphore", "unknown", Holder::Unknown),
         ],
-        &["not_condition"],
+        &["not_condition", "not_condition_short"],
     );
 }
 
@@ -143,7 +143,7 @@ fn locks_of_newer_python(version: &str, reentrant: Row) {
             ("gil", "cpython", "gil", "exclusive", Holder::Perhaps),
             ("process_lock", "multiprocessing", "semaphore", "unknown", Holder::Unknown),
         ],
-        &["not_condition"],
+        &["not_condition", "not_condition_short"],
     );
 }
 

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::idle::ambiguous;
+use super::naming::{Taking, describe};
 use super::parked::Parked;
 use crate::model::{
-    LockDescription, LockFact, LockId, LockKind, LockSeen, Mode, SiteClass, SiteFact, WaitSeen,
-    WakeReason, Wakes,
+    LockDescription, LockFact, LockKind, LockSeen, Mode, SiteClass, SiteFact, WaitSeen, WakeReason,
+    Wakes,
 };
 
 /// Most addresses and call sites remembered; beyond it all are forgotten and learnt anew.
@@ -28,6 +30,8 @@ struct Known {
     /// What the first contention says, should this be a lock of CPython's.
     parked: Parked,
     described: Option<Described>,
+    /// A stack has shown that it serves as a lock, where that is not certain.
+    proven: bool,
     /// How often it was waited on with the value 2 and let go by a thread, and otherwise.
     like_lock: u32,
     unlike_lock: u32,
@@ -37,21 +41,6 @@ struct Known {
 struct Described {
     taking: Taking,
     lock: Arc<LockDescription>,
-}
-
-/// What a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taking {
-    /// The kind of lock.
-    pub kind: LockKind,
-    /// How the thread would have it.
-    pub mode: Mode,
-    /// How far the address slept on lies behind the lock's beginning.
-    pub inner: u64,
-    /// The call site says so.
-    confirmed: bool,
-    /// Nothing says which lock of the process it is.
-    hidden: bool,
 }
 
 /// All addresses and call sites.
@@ -119,6 +108,27 @@ impl Locks {
         let shared = if wait.private { None } else { fact.and_then(|f| f.shared) };
         let lock = describe((wait.thread.id.pid, image), wait.address, &taking, fact, shared);
         known.described = Some(Described { taking, lock });
+    }
+
+    /// Notes whether the stack of a wait shows that its lock serves as one.
+    pub fn prove(&mut self, wait: &WaitSeen, proven: bool) {
+        let Some(taking) = self.taken(wait).filter(|taking| ambiguous(taking.kind)) else { return };
+        let pid = wait.thread.id.pid;
+        self.address(pid, wait.address.wrapping_sub(taking.inner)).proven = proven;
+        let image = self.image(pid);
+        let taking = Taking { confirmed: proven, ..taking };
+        let known = self.address(pid, wait.address);
+        let fact = known.fact.as_ref();
+        let shared = if wait.private { None } else { fact.and_then(|f| f.shared) };
+        let lock = describe((pid, image), wait.address, &taking, fact, shared);
+        known.described = Some(Described { taking, lock });
+    }
+
+    /// What is taken, as certain as it is.
+    fn weighed(&self, pid: u32, address: u64, taking: Taking) -> Taking {
+        let lock = (pid, address.wrapping_sub(taking.inner));
+        let proven = || self.addresses.get(&lock).is_some_and(|known| known.proven);
+        Taking { confirmed: taking.confirmed && (!ambiguous(taking.kind) || proven()), ..taking }
     }
 
     /// Whether the call site of a wait has been looked at.
@@ -216,13 +226,17 @@ impl Locks {
             },
         };
         let taking = Taking { kind, mode, inner, confirmed: true, hidden: kind.hides_identity() };
+        let pid = wait.thread.id.pid;
         if kind != LockKind::PythonParked || wait.parked {
-            return Some(Taking { hidden: taking.hidden && !wait.parked, ..taking });
+            let taking = Taking { hidden: taking.hidden && !wait.parked, ..taking };
+            return Some(self.weighed(pid, wait.address, taking));
         }
         let known = self.addresses.get(&(wait.thread.id.pid, wait.address));
         match known.and_then(|known| known.parked.of(wait.start)) {
-            Some(lock) => beside(taking, wait.address, lock),
-            None => Some(taking),
+            Some(lock) => {
+                beside(taking, wait.address, lock).map(|t| self.weighed(pid, wait.address, t))
+            }
+            None => Some(Taking { confirmed: false, ..taking }),
         }
     }
 
@@ -279,6 +293,7 @@ impl Locks {
                 None => taking.hidden = known.is_none_or(|parked| !parked.is_lock),
             }
         }
+        let taking = self.weighed(pid, address, taking);
         let shared = fact.and_then(|f| f.shared);
         Some(describe((pid, self.image(pid)), address, &taking, fact, shared))
     }
@@ -326,52 +341,4 @@ impl Locks {
 fn beside(taking: Taking, semaphore: u64, lock: Option<u64>) -> Option<Taking> {
     let inner = semaphore.wrapping_sub(lock?);
     Some(Taking { inner, hidden: false, ..taking })
-}
-
-/// The lock that threads of this program of a process sleep at this address for.
-fn describe(
-    (pid, image): (u32, u32),
-    address: u64,
-    taking: &Taking,
-    fact: Option<&LockFact>,
-    shared: Option<(u64, u64, u64)>,
-) -> Arc<LockDescription> {
-    let Taking { kind, inner, confirmed, .. } = *taking;
-    let address = address.wrapping_sub(inner);
-    let id = match shared {
-        _ if taking.hidden => LockId::Process { pid, image, kind },
-        Some((device, inode, offset)) => {
-            LockId::Shared { device, inode, offset: offset.wrapping_sub(inner) }
-        }
-        None => LockId::Private { pid, image, address },
-    };
-    let call_site = fact.and_then(|f| f.call_site.clone());
-    Arc::new(LockDescription {
-        id,
-        kind,
-        name: name(kind, address, id, fact),
-        confirmed,
-        call_site,
-        address: None,
-    })
-}
-
-/// A symbol; else where it was first contended; else its address.
-fn name(kind: LockKind, address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
-    if let LockId::Process { .. } = id {
-        return format!("some {} {}", kind.system(), kind.name()).into();
-    }
-    if kind == LockKind::PythonGil {
-        return "GIL".into();
-    }
-    if let Some(symbol) = fact.and_then(|f| f.symbol.as_deref()) {
-        return symbol.into();
-    }
-    if let Some(site) = fact.and_then(|f| f.call_site.as_ref()) {
-        return site.to_string().into();
-    }
-    match id {
-        LockId::Private { .. } => format!("{address:#x}").into(),
-        _ => id.to_string().into(),
-    }
 }

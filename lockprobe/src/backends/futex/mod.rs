@@ -10,6 +10,7 @@ mod attempts;
 mod callers;
 mod idle;
 mod locks;
+mod naming;
 mod owners;
 mod parked;
 mod people;
@@ -197,7 +198,11 @@ impl Futex {
     /// The stack of a waiting thread may say that it waits for no lock after all.
     fn look(&mut self, fact: &StackFact, out: &mut Vec<LockEvent>) {
         let Look::Asleep(stack) = &fact.look else { return };
-        if fact.thread != fact.waiter || !idles(stack) {
+        let Some(idle) = idles(stack).filter(|_| fact.thread == fact.waiter) else { return };
+        if let Some(wait) = self.attempts.of(fact.waiter).filter(|wait| wait.start == fact.start) {
+            self.locks.prove(wait, !idle);
+        }
+        if !idle {
             return;
         }
         let Some(wait) = self.attempts.is_none(fact.waiter, fact.start).cloned() else { return };

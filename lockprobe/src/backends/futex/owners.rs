@@ -1,6 +1,6 @@
 //! What a wait says of those who have the lock.
 
-use super::locks::Taking;
+use super::naming::Taking;
 use crate::model::{Holder, HolderSource, LockKind, Precision, Thread, WaitSeen, Wakes, What};
 
 /// Whether it is seen each time that the lock is let go to somebody: where threads sleep on words of
