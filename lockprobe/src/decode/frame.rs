@@ -134,6 +134,7 @@ fn lock(frame: &[u8]) -> Result<Observation, Malformed> {
         time: record.header.time_ns,
         thread: thread(&record.thread),
         address: record.lock,
+        parked: record.flags & wait_flag::PARKED != 0,
         private: record.flags & wait_flag::PRIVATE != 0,
         priority_inheritance: is_pi(record.call),
         value: record.value,

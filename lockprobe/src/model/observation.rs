@@ -167,6 +167,8 @@ pub struct LockSeen {
     pub thread: Thread,
     /// Address waited on.
     pub address: u64,
+    /// That is not the address slept on: see [`WaitSeen::parked`].
+    pub parked: bool,
     /// The futex is private to the process.
     pub private: bool,
     /// The call is a priority-inheritance operation.

@@ -250,7 +250,8 @@ impl Locks {
     /// Whether a wait by way of CPython's parking lot is for no lock.
     fn is_parked_for_nothing(&self, wait: &WaitSeen) -> bool {
         let known = self.addresses.get(&(wait.thread.id.pid, wait.address));
-        self.class(wait) == SiteClass::Lock(LockKind::PythonParked)
+        !wait.parked
+            && self.class(wait) == SiteClass::Lock(LockKind::PythonParked)
             && known.and_then(|known| known.parked.of(wait.start)) == Some(None)
     }
 

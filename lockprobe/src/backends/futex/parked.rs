@@ -28,14 +28,14 @@ pub struct Parked {
 impl Parked {
     /// Notes what the stack of a first contention says.
     pub fn note(&mut self, seen: &LockSeen) {
-        match seen.address.checked_sub(seen.sp).filter(|&at| at < STACK) {
-            None => self.is_lock = true,
-            Some(at) => {
-                if self.waits.len() >= AT_MOST {
-                    self.waits.remove(0);
-                }
-                self.waits.push((seen.time, Self::lock(seen, at)));
+        // A lock in memory of its own may lie no further from the stack than a semaphore on it.
+        if seen.parked {
+            self.is_lock = true;
+        } else if let Some(at) = seen.address.checked_sub(seen.sp).filter(|&at| at < STACK) {
+            if self.waits.len() >= AT_MOST {
+                self.waits.remove(0);
             }
+            self.waits.push((seen.time, Self::lock(seen, at)));
         }
     }
 
@@ -80,6 +80,7 @@ mod tests {
             time: 9,
             thread,
             address,
+            parked: false,
             private: true,
             priority_inheritance: false,
             value: 0,
@@ -128,6 +129,9 @@ mod tests {
         }
         assert!(!parked.is_lock);
         parked.note(&seen(&[1, 2], 0x5000));
-        assert!(parked.is_lock, "not on the stack");
+        assert!(!parked.is_lock && parked.of(9) == Some(None));
+        let mut parked = Parked::default();
+        parked.note(&LockSeen { parked: true, ..seen(&[1, 2], 0x7fff) });
+        assert!(parked.is_lock && parked.of(9).is_none(), "beside the stack");
     }
 }

@@ -287,6 +287,7 @@ fn the_first_wait_at_a_shared_frame_has_its_caller_from_the_stack() {
         time: 10,
         thread: thread(2),
         address: LOCK,
+        parked: false,
         private: true,
         priority_inheritance: false,
         ip: SHARED,
