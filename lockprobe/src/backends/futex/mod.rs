@@ -10,7 +10,9 @@ mod attempts;
 mod callers;
 mod idle;
 mod locks;
+mod naming;
 mod owners;
+mod parked;
 mod people;
 mod slices;
 #[cfg(test)]
@@ -23,7 +25,7 @@ use attempts::{Attempt, Attempts};
 use callers::Callers;
 use idle::idles;
 use locks::Locks;
-use owners::{first_owner, had_it, last_owner, released};
+use owners::{first_owner, had_it, is_seen, last_owner, released};
 use people::People;
 use slices::{Slices, sliced};
 
@@ -196,7 +198,11 @@ impl Futex {
     /// The stack of a waiting thread may say that it waits for no lock after all.
     fn look(&mut self, fact: &StackFact, out: &mut Vec<LockEvent>) {
         let Look::Asleep(stack) = &fact.look else { return };
-        if fact.thread != fact.waiter || !idles(stack) {
+        let Some(idle) = idles(stack).filter(|_| fact.thread == fact.waiter) else { return };
+        if let Some(wait) = self.attempts.of(fact.waiter).filter(|wait| wait.start == fact.start) {
+            self.locks.prove(wait, !idle);
+        }
+        if !idle {
             return;
         }
         let Some(wait) = self.attempts.is_none(fact.waiter, fact.start).cloned() else { return };
@@ -340,7 +346,10 @@ impl Futex {
             None if wait.sleeps == 1 && wait.released_before <= wait.slept => {
                 taking.filter(|t| had_it(t.kind, wait)).and_then(|_| self.waker(wait))
             }
-            None if taking.is_some_and(|t| sliced(t.kind)) && self.slices.in_one_hand(wait) => {
+            // A word of the thread's own says nothing of the lock's other waiters.
+            None if taking.is_some_and(|t| sliced(t.kind) && is_seen(t.kind, wait))
+                && self.slices.in_one_hand(wait) =>
+            {
                 self.waker(wait)
             }
             None => None,

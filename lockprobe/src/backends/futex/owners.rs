@@ -1,11 +1,18 @@
 //! What a wait says of those who have the lock.
 
-use super::locks::Taking;
+use super::naming::Taking;
 use crate::model::{Holder, HolderSource, LockKind, Precision, Thread, WaitSeen, Wakes, What};
+
+/// Whether it is seen each time that the lock is let go to somebody: where threads sleep on words of
+/// their own, the word of one does not tell what others waited for.
+pub fn is_seen(kind: LockKind, wait: &WaitSeen) -> bool {
+    !kind.hides_identity() || wait.parked
+}
 
 /// Whether the waker is known to have had the lock, not just to have woken the thread.
 pub fn had_it(kind: LockKind, wait: &WaitSeen) -> bool {
     match kind.wakes() {
+        _ if !is_seen(kind, wait) => false,
         Wakes::Owner => true,
         // It had waited for it itself before it let it go.
         Wakes::Poster => wait.holder_since.is_some(),
@@ -16,7 +23,7 @@ pub fn had_it(kind: LockKind, wait: &WaitSeen) -> bool {
 /// The waker let the lock go when it woke the thread; it had it at least since the thread slept.
 pub fn released(wait: &WaitSeen, waker: &Thread, taking: &Taking) -> Option<What> {
     let owned = last_owner(taking, wait) == Some(waker.ns_tid);
-    if taking.kind.hides_identity() || !(owned || had_it(taking.kind, wait)) {
+    if !is_seen(taking.kind, wait) || !(owned || had_it(taking.kind, wait)) {
         return None;
     }
     let not_before = wait.released_before;
