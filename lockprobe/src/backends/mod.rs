@@ -3,5 +3,6 @@
 //! In: observations. Out: lock events. Never: another backend, the wire contract, a clock, files,
 //! network.
 
+pub mod etcd;
 pub mod futex;
 pub mod kernel;
