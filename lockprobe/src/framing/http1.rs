@@ -352,7 +352,8 @@ fn request_head(head: &[u8], wants: impl Fn(&str, &str) -> bool) -> Option<(Open
     let (method, target) = (request.method?, request.path?);
     let next = body_of(request.headers)?.unwrap_or(Next::Head);
     let wanted = wants(method, target);
-    let (method, target) = (method.into(), if wanted { target.into() } else { Box::default() });
+    let kept = |text: &str, keep: bool| if keep { text.into() } else { Box::default() };
+    let (method, target) = (kept(method, wanted || method == "HEAD"), kept(target, wanted));
     let body = Some(Vec::new());
     Some((Open { method, target, wanted, chunked: next == Next::Size, body, status: 0 }, next))
 }
