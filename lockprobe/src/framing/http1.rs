@@ -172,7 +172,7 @@ impl Talk {
 
     /// Everything up to this time was heard.
     pub fn tick(&mut self, now: u64) {
-        while self.early.front().is_some_and(|early| early.time + EARLY < now) {
+        while self.early.front().is_some_and(|early| now.saturating_sub(early.time) > EARLY) {
             self.early.pop_front();
             self.unpaired += 1;
         }

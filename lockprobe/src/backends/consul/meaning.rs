@@ -15,6 +15,9 @@ const AT_MOST: usize = 4096;
 /// Longest key whose text alone tells it from others.
 const SHOWN_AT_MOST: usize = 200;
 
+/// A query that begins so long after a refusal has nothing to do with it.
+const LOOKED: u64 = 1_000_000_000;
+
 /// Where and when something happened.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
@@ -75,8 +78,8 @@ struct Session {
 pub struct Meaning {
     sessions: Bounded<Owner, Session>,
     holds: Bounded<(Arc<str>, Owner), Hold>,
-    /// Attempts that were refused, by process.
-    refused: Bounded<(Arc<str>, u32), Owner>,
+    /// Attempts that were refused, by process, and when they last were.
+    refused: Bounded<(Arc<str>, u32), (Owner, u64)>,
     /// Answers that tell nothing.
     pub unclear: u64,
 }
@@ -123,7 +126,9 @@ impl Meaning {
                 // It waits to be told that the key changes, and will ask again then.
                 let lock = at.lock(key);
                 let attempt = (address(&lock), at.thread.id.pid);
-                if let Some(session) = self.refused.get(&attempt).copied() {
+                if let Some((session, told)) = self.refused.get(&attempt).copied()
+                    && at.time.saturating_sub(told) < LOOKED
+                {
                     out.push(at.step(&lock, session, asked(self.ttl(session), true)));
                 }
             }
@@ -178,13 +183,13 @@ impl Meaning {
             Request::Destroy(session) if says == Some(true) => {
                 self.over(at, *session, "revoked", out);
             }
-            Request::Read { key, .. } => {
+            Request::Read { key, waits } => {
                 let holder = match status {
                     404 => Some(None),
                     _ => frame::holder(body),
                 };
                 let Some(holder) = holder else { return };
-                self.read(at, when_asked, key, holder, out);
+                self.read(at, when_asked, (key, *waits), holder, out);
             }
             Request::Delete(_) | Request::Destroy(_) => {}
         }
@@ -215,7 +220,7 @@ impl Meaning {
             Some(true) => {
                 self.refused.remove(&attempt);
                 let known = self.sessions.get(&session);
-                let lease = known.map(|s| (s.since + s.ttl).saturating_sub(at.time));
+                let lease = known.map(|s| s.since.saturating_add(s.ttl).saturating_sub(at.time));
                 let (thread, since) = (at.thread, at.time);
                 let hold = Hold { lock: lock.clone(), session, thread, since, leaving: false };
                 self.holds.insert(id, hold);
@@ -223,7 +228,7 @@ impl Meaning {
             }
             // The lock-delay says no as well, when nobody has it.
             Some(false) => {
-                self.refused.insert(attempt, session);
+                self.refused.insert(attempt, (session, at.time));
                 RemoteAct::Refused { holder: None, ahead: None }
             }
             None => RemoteAct::Ended { error: "error", holder: None },
@@ -250,7 +255,9 @@ impl Meaning {
                 return;
             }
             // Who never had it tidies up.
-            (Some(_), false) if self.refused.get(&attempt) == Some(&session) => {
+            (Some(_), false)
+                if self.refused.get(&attempt).is_some_and(|(own, _)| *own == session) =>
+            {
                 let ended = RemoteAct::Ended { error: "gave_up", holder: None };
                 out.push(at.step(&lock, session, ended));
                 self.refused.remove(&attempt);
@@ -275,7 +282,7 @@ impl Meaning {
         &mut self,
         at: At,
         when_asked: u64,
-        key: &Key,
+        (key, waited): (&Key, bool),
         holder: Option<Owner>,
         out: &mut Vec<RemoteStep>,
     ) {
@@ -292,11 +299,26 @@ impl Meaning {
             let act = RemoteAct::Lost { why: "session_expired" };
             out.push(at.step(&hold.lock, hold.session, act));
         }
-        if let (Some(holder), Some(session)) = (holder, self.refused.get(&(id, pid)).copied())
-            && holder != session
-        {
-            let holder = Some(Said { owner: Some(holder), words: None });
-            out.push(at.step(&lock, session, RemoteAct::Refused { holder, ahead: None }));
+        let Some((session, told)) = self.refused.get_mut(&(id, pid)) else { return };
+        let is_recent = at.time.saturating_sub(*told) < LOOKED || waited;
+        let Some(holder) = holder.filter(|holder| holder != session && is_recent) else { return };
+        *told = at.time;
+        let session = *session;
+        if waited {
+            // It waits no more, unless it asks for that again.
+            out.push(at.step(&lock, session, asked(self.ttl(session), false)));
+        }
+        let holder = Some(Said { owner: Some(holder), words: None });
+        out.push(at.step(&lock, session, RemoteAct::Refused { holder, ahead: None }));
+    }
+
+    /// A request will not be answered.
+    pub fn unanswered(&mut self, at: At, request: &Request, out: &mut Vec<RemoteStep>) {
+        let Request::Read { key, waits: true } = request else { return };
+        let lock = at.lock(key);
+        if let Some((session, _)) = self.refused.remove(&(address(&lock), at.thread.id.pid)) {
+            let ended = RemoteAct::Ended { error: "gave_up", holder: None };
+            out.push(at.step(&lock, session, ended));
         }
     }
 }

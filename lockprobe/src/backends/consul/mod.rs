@@ -8,7 +8,8 @@
 //! key is the wait, and names the holder; sessions are renewed, destroyed, or not found any more.
 //!
 //! Blind: HTTPS of Go programs; HTTP/2; locks within `/v1/txn`; semaphores, which keep their holders
-//! in a value; a refusal by the lock-delay looks like one by a holder; a session without a time to
+//! in a value; the wait of Go's lock, which reads until the key is free and only then asks for it; a
+//! refusal by the lock-delay looks like one by a holder; a session without a time to
 //! live lasts as long as its node's checks, which is told as for ever. A session may end up to twice
 //! its time to live after it was renewed, while its lease is told by the time it asked for.
 
@@ -110,12 +111,16 @@ impl Backend for Consul {
     fn closed(
         &mut self,
         connection: &Connection,
-        _time: u64,
-        _thread: Thread,
-        _out: &mut Vec<RemoteStep>,
+        time: u64,
+        thread: Thread,
+        out: &mut Vec<RemoteStep>,
     ) {
-        // Locks outlive connections.
-        let Some(speech) = self.connections.remove(&connection.id) else { return };
+        // Locks outlive connections; what waits on one does not.
+        let Some(mut speech) = self.connections.remove(&connection.id) else { return };
+        let at = At::new(connection, time, thread);
+        for (_, (_, _, request)) in speech.calls.take(|_, _| true) {
+            self.meaning.unanswered(at, &request, out);
+        }
         add(&mut self.past, speech.ears());
         self.past.unpaired += speech.talk.unanswered().count() as u64;
     }

@@ -120,6 +120,32 @@ fn what_was_never_had_is_not_released() {
 }
 
 #[test]
+fn who_waits_is_seen_to_look_again_and_to_leave() {
+    let held = "[{\\\"Key\\\":\\\"k\\\",\\\"Session\\\":\\\"s2\\\"}]";
+    let mut script = go(&[
+        ("A >!", "PUT /v1/kv/k?acquire=s1"),
+        ("A <", "false"),
+        ("A >!", "GET /v1/kv/k?index=7&wait=1s"),
+        ("A <", held),
+        ("A >!", "GET /v1/kv/k?index=7&wait=1s"),
+    ]);
+    script.push_str("60 A close\n");
+    let lock = "consul://127.0.0.1:8500/k owner=e187";
+    let expected = [
+        format!("10 10 asked exclusive ever {lock}"),
+        format!("20 10 refused {lock}"),
+        format!("30 10 asked exclusive ever queued {lock}"),
+        format!("40 10 asked exclusive ever {lock}"),
+        format!("40 10 refused by=SAID {lock}"),
+        format!("50 10 asked exclusive ever queued {lock}"),
+        format!("60 10 ended gave_up {lock}"),
+    ];
+    let said = format!("{:x}", crate::framing::owner(b"s2").0 & 0xffff);
+    let (picture, _) = play(&script);
+    assert_eq!(picture.trim_end(), expected.join("\n").replace("SAID", &said));
+}
+
+#[test]
 fn durations_are_read_as_go_writes_them() {
     let cases = [("10s", 10_000), ("1m30s", 90_000), ("500ms", 500), ("1.5s", 1_500)];
     for (text, milliseconds) in cases {

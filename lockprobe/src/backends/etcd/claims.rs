@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::holds::{Hold, Place, Standing, owner_of};
-use super::meaning::Meaning;
+use super::meaning::{Meaning, Refusal};
 use super::message::{Entry, Found, Range, Txn};
 use super::recipe::{Recipe, lease_of, place_in_queue, recipe};
 use super::steps::{At, acquired, asked, ended, said};
@@ -15,6 +15,8 @@ struct Own {
     lock: Arc<LockDescription>,
     lease: i64,
     revision: i64,
+    /// It was not there before.
+    fresh: bool,
 }
 
 impl Meaning {
@@ -45,7 +47,7 @@ impl Meaning {
                     let holder =
                         entries.filter(|entry| entry.key == key).find_map(|e| said(e.lease));
                     out.push(at.step(&lock, owner, RemoteAct::Refused { holder, ahead: None }));
-                    self.refused.insert(attempt, (lease, value));
+                    self.refused.insert(attempt, Refusal { lease, value, time: at.time });
                 }
             }
             Some(Recipe::Queue { key, lock, lease }) => {
@@ -55,7 +57,14 @@ impl Meaning {
                     return;
                 };
                 let lock = place.lock(&key[..lock]);
-                self.queue(at, request, place, Own { key, lock, lease, revision }, first, out);
+                self.queue(
+                    at,
+                    request,
+                    place,
+                    Own { key, lock, lease, revision, fresh: succeeded },
+                    first,
+                    out,
+                );
             }
             Some(Recipe::Release { key, value }) => {
                 self.release(at, place, &key, value, succeeded, out);
@@ -70,7 +79,7 @@ impl Meaning {
         at: At,
         request: At,
         place: Place,
-        Own { key, lock, lease, revision: own }: Own,
+        Own { key, lock, lease, revision: own, fresh }: Own,
         first: Option<&Found>,
         out: &mut Vec<RemoteStep>,
     ) {
@@ -79,10 +88,14 @@ impl Meaning {
             return;
         }
         let owner = owner_of(lease);
-        out.push(request.step(&lock, owner, asked(self.holds.ttl(place, lease), true)));
+        let is_first = |found: &Found| found.first.as_ref().is_none_or(|e| e.created == own);
+        // A key that was there and has the lock already: the attempt went by unheard.
+        if fresh || !first.is_some_and(is_first) {
+            out.push(request.step(&lock, owner, asked(self.holds.ttl(place, lease), true)));
+        }
         let standing = match first.map(|found| (&found.first, found.count)) {
             Some((Some(entry), count)) if entry.created != own => {
-                let ahead = u32::try_from(count - 1).ok().filter(|ahead| *ahead > 0);
+                let ahead = u32::try_from(count.saturating_sub(1)).ok().filter(|ahead| *ahead > 0);
                 let holder = said(lease_of(&entry.key).map_or(entry.lease, |(_, lease)| lease));
                 out.push(at.step(&lock, owner, RemoteAct::Refused { holder, ahead }));
                 Standing::Queued { revision: own, told: true, waited: false }
@@ -121,7 +134,9 @@ impl Meaning {
     ) {
         let (key, until) = (&range.keys.key, range.created_until);
         if until > 0 {
-            let Some(own) = self.holds.queued(place, at.pid(), until + 1) else { return };
+            let Some(own) = self.holds.queued(place, at.pid(), until.saturating_add(1)) else {
+                return;
+            };
             let rest = lease_of(&own).and_then(|(_, lease)| self.holds.rest(place, lease, at.time));
             let Some(hold) = self.holds.of(place, &own, at.pid()) else { return };
             let Standing::Queued { revision, told, .. } = hold.standing else { return };
@@ -166,10 +181,10 @@ impl Meaning {
         }
         // Who never had it tidies up.
         let attempt = (place, key.to_vec(), at.pid());
-        if let Some((lease, own)) = self.refused.get(&attempt)
-            && value.is_none_or(|value| value == *own)
+        if let Some(refusal) = self.refused.get(&attempt)
+            && value.is_none_or(|value| value == refusal.value)
         {
-            out.push(at.step(&place.lock(key), owner_of(*lease), ended("gave_up")));
+            out.push(at.step(&place.lock(key), owner_of(refusal.lease), ended("gave_up")));
             self.refused.remove(&attempt);
         }
     }

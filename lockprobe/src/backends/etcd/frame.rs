@@ -240,7 +240,7 @@ impl Calls {
     /// Everything up to this time was heard: answers nobody asked for are given up.
     pub fn tick(&mut self, now: u64) {
         let old = |_: &u32, stream: &Stream| {
-            stream.early.last().is_some_and(|(time, _, _)| time + EARLY < now)
+            stream.early.last().is_some_and(|(time, _, _)| now.saturating_sub(*time) > EARLY)
         };
         for (_, stream) in self.streams.borrow_mut().take(old) {
             self.unpaired += stream.early.len() as u64;
@@ -324,7 +324,7 @@ impl Stream {
             out.push(Heard { time, thread, call, asked, request, what: What::Asked });
         });
         for (time, thread, bytes) in std::mem::take(early) {
-            if time + EARLY >= at.time {
+            if at.time.saturating_sub(time) <= EARLY {
                 self.message(time, thread, id, &bytes, out);
             }
         }

@@ -140,7 +140,7 @@ impl Holds {
     /// How long a lease still is at a time.
     pub fn rest(&self, place: Place, lease: i64, now: u64) -> Option<u64> {
         let lease = self.leases.get(&(place, lease)).filter(|lease| lease.ttl > 0)?;
-        Some((lease.since + lease.ttl).saturating_sub(now))
+        Some(lease.since.saturating_add(lease.ttl).saturating_sub(now))
     }
 
     /// A process has a key, or waits with it.

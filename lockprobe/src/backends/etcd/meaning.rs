@@ -18,6 +18,20 @@ const UNTOLD: u64 = 50_000_000;
 
 const SECOND: u64 = 1_000_000_000;
 
+/// A watch that begins so long after a refusal has nothing to do with it.
+const WATCHED: u64 = SECOND;
+
+/// An attempt that was refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its lease.
+    pub lease: i64,
+    /// What it would have written.
+    pub value: Owner,
+    /// When it was told; 0 once it is known how it waits.
+    pub time: u64,
+}
+
 /// A call of the lock service that has not been answered.
 #[derive(Debug)]
 struct Blocked {
@@ -34,7 +48,7 @@ pub struct Meaning {
     clusters: Bounded<(u32, SocketAddr), u64>,
     pub(super) holds: Holds,
     /// Attempts at a key that were refused, by process: lease and value.
-    pub(super) refused: Bounded<(Place, Vec<u8>, u32), (i64, Owner)>,
+    pub(super) refused: Bounded<(Place, Vec<u8>, u32), Refusal>,
     blocked: Bounded<(u64, u64), Blocked>,
     /// Operations whose outcome could not be told.
     pub unclear: u64,
@@ -77,7 +91,7 @@ impl Meaning {
     pub fn tick(&mut self, now: u64, out: &mut Vec<RemoteStep>) {
         let Self { blocked, clusters, holds, .. } = self;
         blocked.each(|blocked| {
-            if blocked.lock.is_none() && blocked.at.time + UNTOLD <= now {
+            if blocked.lock.is_none() && now.saturating_sub(blocked.at.time) >= UNTOLD {
                 let place = place_of(clusters, blocked.at);
                 blocked.tell(place, holds, out);
             }
@@ -112,8 +126,12 @@ impl Meaning {
             Request::Watch(key) => {
                 // It waits to be told that the key is gone, and will ask again then.
                 let attempt = (place, key.clone(), at.pid());
-                if let Some((lease, _)) = self.refused.get(&attempt) {
-                    let (owner, ttl) = (owner_of(*lease), self.holds.ttl(place, *lease));
+                if let Some(refusal) = self.refused.get_mut(&attempt)
+                    && at.time.saturating_sub(refusal.time) < WATCHED
+                {
+                    refusal.time = 0;
+                    let lease = refusal.lease;
+                    let (owner, ttl) = (owner_of(lease), self.holds.ttl(place, lease));
                     out.push(at.step(&place.lock(key), owner, asked(ttl, true)));
                 }
             }
