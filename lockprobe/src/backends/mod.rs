@@ -3,6 +3,8 @@
 //! In: observations. Out: lock events. Never: another backend, the wire contract, a clock, files,
 //! network.
 
+pub mod consul;
+pub mod etcd;
 pub mod futex;
 pub mod kernel;
 
