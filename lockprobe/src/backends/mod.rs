@@ -12,6 +12,10 @@ use crate::framing::Backend;
 use crate::model::Dialect;
 
 /// The backend that understands a dialect.
-pub fn of(_dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
-    None
+pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
+    Some(match dialect {
+        Dialect::Consul => Box::new(consul::Consul::default()),
+        Dialect::Etcd => Box::new(etcd::Etcd::default()),
+        _ => return None,
+    })
 }
