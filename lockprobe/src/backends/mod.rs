@@ -5,3 +5,4 @@
 
 pub mod futex;
 pub mod kernel;
+pub mod redis;
