@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::channels::{self, Channels};
 use super::frame::{Answer, Request, Value};
-use super::locks::{Locks, Told};
+use super::locks::Locks;
 use super::meaning::{Commands, Deed, Meaning, Way};
-use super::places::Places;
+use super::places::{Places, kind};
 use super::redlock::Redlocks;
 use super::rules::{Looks, Rules};
 use super::scripts::{Outcome, Rule, Scripts, Sign, What};
@@ -88,6 +88,9 @@ impl Mind {
             Meaning::Deed(deed) => self.asked(talk, deed, at, out),
             Meaning::Stranger(keys, arguments) => {
                 let server = talk.connection.server;
+                if let Some(key) = keys.first() {
+                    self.redlocks.flush(key, &mut self.locks, &self.places, out);
+                }
                 let deed = self.remembered(server, talk.db, &keys, &arguments);
                 deed.map_or(Some(Pending::Dull(1)), |deed| self.asked(talk, deed, at, out))
             }
@@ -144,15 +147,20 @@ impl Mind {
                 return Some(Pending::Dull(1));
             }
         }
-        let several = self.servers.has_several(&talk.connection)
+        self.redlocks.alone.drain(..).for_each(|pid| self.servers.alone(pid));
+        let several = self.servers.may_be_several(&talk.connection)
             && !self.places.is_clustered(talk.connection.server);
         match asked.deed.rule.what {
-            What::Wait => self.announce(talk, &mut asked, out),
+            What::Wait => {
+                let key = asked.deed.keys[0].0.clone();
+                self.redlocks.flush(&key, &mut self.locks, &self.places, out);
+                self.announce(talk, &mut asked, out);
+            }
             What::Take | What::TakeOrRenew if several && talk.together.is_none() => {
-                for told in self.tellings(&talk.connection, &asked) {
-                    self.redlocks.asked(&told, &mut self.locks, &self.places, out);
+                for told in self.places.tellings(&talk.connection, &asked) {
+                    asked.announced =
+                        self.redlocks.asked(&told, &mut self.locks, &self.places, out);
                 }
-                asked.announced = true;
             }
             _ => {}
         }
@@ -304,7 +312,7 @@ impl Mind {
         };
         let named_only = asked.deed.way == Way::Command
             && matches!(asked.deed.rule.what, What::Remove | What::Expire);
-        let tellings = self.tellings(&talk.connection, asked);
+        let tellings = self.places.tellings(&talk.connection, asked);
         for ((mut told, outcome), (key, _)) in
             tellings.into_iter().zip(outcomes).zip(&asked.deed.keys)
         {
@@ -321,34 +329,8 @@ impl Mind {
         }
     }
 
-    /// A deed as one for each key; the answer is filled in later.
-    fn tellings(&mut self, connection: &Connection, asked: &Asked) -> Vec<Told> {
-        let deed = &asked.deed;
-        let mut tellings = Vec::with_capacity(deed.keys.len());
-        for (key, owner) in &deed.keys {
-            tellings.push(Told {
-                what: deed.rule.what,
-                named: self.places.named(connection.server, asked.db, key, kind(deed)),
-                owner: *owner,
-                looks: deed.looks,
-                way: deed.way,
-                lease: deed.lease,
-                added: deed.added,
-                server: connection.server,
-                connection: connection.id,
-                asked: asked.at,
-                announced: asked.announced,
-                outcome: Outcome::Unclear,
-                answered: asked.at,
-                holder: None,
-                place: deed.rule.place,
-            });
-        }
-        tellings
-    }
-
     fn announce(&mut self, talk: &Talk, asked: &mut Asked, out: &mut Vec<RemoteStep>) {
-        for mut told in self.tellings(&talk.connection, asked) {
+        for mut told in self.places.tellings(&talk.connection, asked) {
             self.locks.announce(&mut told, out);
         }
         asked.announced = true;
@@ -370,7 +352,7 @@ impl Mind {
             for asked in talk.overdue(now, ears) {
                 let take = matches!(asked.deed.rule.what, What::Take | What::TakeOrRenew);
                 if take {
-                    for mut told in self.tellings(&connection, asked) {
+                    for mut told in self.places.tellings(&connection, asked) {
                         self.locks.announce(&mut told, out);
                     }
                 }
@@ -381,6 +363,7 @@ impl Mind {
             }
         }
         self.redlocks.tick(now, &mut self.locks, &self.places, out);
+        self.redlocks.alone.drain(..).for_each(|pid| self.servers.alone(pid));
         self.locks.families.tick(now, out);
     }
 
@@ -393,8 +376,4 @@ impl Mind {
             + self.channels.forgotten();
         (self.locks.unclear, forgotten)
     }
-}
-
-fn kind(deed: &Deed) -> LockKind {
-    if deed.rule.place { LockKind::RedisSemaphore } else { LockKind::RedisLock }
 }

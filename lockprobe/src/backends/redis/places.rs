@@ -6,10 +6,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::frame::{Answer, Value};
+use super::locks::Told;
+use super::meaning::Deed;
 use super::memory::Memory;
 use super::rules::{Rules, matches};
+use super::scripts::Outcome;
+use super::talk::Asked;
 use crate::framing;
-use crate::model::{LockDescription, LockKind};
+use crate::model::{Connection, LockDescription, LockKind};
 
 /// Most locks that are remembered.
 const LOCKS_AT_MOST: usize = 16_384;
@@ -172,6 +176,32 @@ impl Places {
         self.locks.clear();
     }
 
+    /// A deed as one for each key; the answer is filled in later.
+    pub fn tellings(&mut self, connection: &Connection, asked: &Asked) -> Vec<Told> {
+        let deed = &asked.deed;
+        let mut tellings = Vec::with_capacity(deed.keys.len());
+        for (key, owner) in &deed.keys {
+            tellings.push(Told {
+                what: deed.rule.what,
+                named: self.named(connection.server, asked.db, key, kind(deed)),
+                owner: *owner,
+                looks: deed.looks,
+                way: deed.way,
+                lease: deed.lease,
+                added: deed.added,
+                server: connection.server,
+                connection: connection.id,
+                asked: asked.at,
+                announced: asked.announced,
+                outcome: Outcome::Unclear,
+                answered: asked.at,
+                holder: None,
+                place: deed.rule.place,
+            });
+        }
+        tellings
+    }
+
     /// How much was forgotten.
     pub fn forgotten(&self) -> u64 {
         self.clusters.forgotten() + self.locks.forgotten()
@@ -186,4 +216,9 @@ fn text(key: &[u8]) -> String {
         return framing::shown(key);
     }
     format!("{}#{:016x}", framing::shown(&key[..key.len().min(64)]), framing::owner(key).0)
+}
+
+/// What kind of lock it is done with.
+pub fn kind(deed: &Deed) -> LockKind {
+    if deed.rule.place { LockKind::RedisSemaphore } else { LockKind::RedisLock }
 }

@@ -1,7 +1,7 @@
 //! One lock on several servers: the same key set to the same token, had where most agree.
 //!
-//! What is done in a process that uses one server only passes at once. Else a request waits a
-//! little for the same one to another server.
+//! What is done in a process that is known to use one server passes at once. Else a request waits
+//! a little for the same one to another server.
 
 use core::net::SocketAddr;
 use std::collections::{BTreeSet, VecDeque};
@@ -56,6 +56,8 @@ pub struct Redlocks {
     groups: Memory<Key, Group>,
     open: VecDeque<Key>,
     ensembles: Memory<u64, BTreeSet<SocketAddr>>,
+    /// Processes that were seen to use one server only.
+    pub alone: Vec<u32>,
 }
 
 impl Default for Redlocks {
@@ -64,6 +66,7 @@ impl Default for Redlocks {
             groups: Memory::new(GROUPS_AT_MOST),
             open: VecDeque::new(),
             ensembles: Memory::new(ENSEMBLES_AT_MOST),
+            alone: Vec::new(),
         }
     }
 }
@@ -151,7 +154,10 @@ impl Redlocks {
                 }
                 None
             }
-            _ => Some(told),
+            _ => {
+                self.flush(&told.named.key, locks, places, out);
+                Some(told)
+            }
         }
     }
 
@@ -221,6 +227,7 @@ impl Redlocks {
         let known = known.filter(|known| !known.is_disjoint(&servers)).cloned();
         if servers.len() < 2 && known.is_none() {
             group.phase = Phase::Single;
+            self.alone.push(first.asked.1.id.pid);
             for (told, done) in &mut group.members {
                 if *done {
                     locks.told(told.clone(), places, out);
@@ -238,6 +245,20 @@ impl Redlocks {
         self.ensembles.insert(first.named.family, masters);
         group.lock = Some(lock);
         decide(group, &first, locks, out);
+    }
+
+    /// Something else is done with a key: what waits for it is decided.
+    pub fn flush(
+        &mut self,
+        key: &[u8],
+        locks: &mut Locks,
+        places: &Places,
+        out: &mut Vec<RemoteStep>,
+    ) {
+        let keys: Vec<Key> = self.open.iter().filter(|open| *open.0 == *key).cloned().collect();
+        for key in keys {
+            self.settle(&key, true, locks, places, out);
+        }
     }
 
     /// Decides what waited long enough.

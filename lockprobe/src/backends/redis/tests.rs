@@ -125,7 +125,8 @@ recorded!(
     redlockpy,
     portalocker,
     noderedlock,
-    sem
+    sem,
+    rslock
 );
 
 #[test]
@@ -147,7 +148,7 @@ fn what_real_clients_did_is_told() {
 #[test]
 fn the_contract_is_kept() {
     for (name, text, _) in RECORDED {
-        if matches!(*name, "redispy3" | "prl" | "redlockpy" | "portalocker" | "sem") {
+        if matches!(*name, "redispy3" | "prl" | "redlockpy" | "portalocker" | "sem" | "rslock") {
             contract::<Redis>(Dialect::Redis, &ticked(text));
         }
     }

@@ -1,7 +1,12 @@
 //! Commands, one by one.
 
+use core::net::SocketAddr;
+
 use super::super::{Redis, Rules};
 use super::{expect, filled, told, told_by};
+use crate::framing::Backend as _;
+use crate::framing::play::picture;
+use crate::model::{Connection, Dialect, Piece, Thread};
 
 #[test]
 fn options_come_in_any_order_and_case() {
@@ -212,4 +217,33 @@ fn what_is_undecided_is_told_when_it_is_confirmed() {
          7 11 asked exclusive 2000ms invoice:43 owner=B
          8 11 acquired exclusive 2000ms invoice:43 owner=B",
     );
+}
+
+#[test]
+fn servers_may_be_connected_to_one_after_the_other() {
+    let mut redis = Redis::default();
+    let (mut steps, mut time) = (Vec::new(), 0);
+    for id in 1..=3u64 {
+        let server: SocketAddr = ([10, 0, 0, id as u8], 6379).into();
+        let (client, dialect) = (([10, 0, 0, 9], 40_000).into(), Dialect::Redis);
+        let connection =
+            Connection { id, pid: 0, dialect, client, server, namespace: 1, joined: false };
+        redis.opened(&connection);
+        let request =
+            b"*4\r\n$3\r\nSET\r\n$6\r\nlock:a\r\n$17\r\n0123456789abcdefg\r\n$2\r\nNX\r\n";
+        for (sent, bytes) in [(true, &request[..]), (false, b"+OK\r\n")] {
+            time += 5_000_000;
+            let piece =
+                Piece { time, thread: Thread::default(), sent, bytes, missing: 0, settled: sent };
+            redis.piece(&connection, &piece, &mut steps);
+            redis.tick(time, &mut steps);
+        }
+    }
+    redis.tick(100_000_000, &mut steps);
+    let said = picture(&steps);
+    let masters = "redlock://10.0.0.1:6379,10.0.0.2:6379,10.0.0.3:6379/lock:a";
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].starts_with(&format!("5 0 asked exclusive ever {masters}")), "{said}");
+    assert!(lines[1].starts_with(&format!("20 0 acquired exclusive ever {masters}")), "{said}");
 }

@@ -149,7 +149,8 @@ fn what_is_missing_is_not_guessed() {
     let mut redis = Redis::default();
     expect(
         &told_by(&mut redis, &filled(story)),
-        "6 10 asked exclusive ever lock:b owner=A
+        "1 10 asked exclusive ever lock:a owner=A
+         6 10 asked exclusive ever lock:b owner=A
          7 10 acquired exclusive ever lock:b owner=A",
     );
     assert_eq!((redis.ears().unpaired, redis.ears().resumed), (1, 1));
