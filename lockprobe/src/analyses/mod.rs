@@ -7,5 +7,6 @@ pub mod acquisitions;
 pub mod deadlock;
 pub mod holder;
 pub mod lock_order;
+pub mod remote;
 pub mod snapshot;
 pub mod usage;

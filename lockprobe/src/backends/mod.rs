@@ -6,3 +6,9 @@
 pub mod futex;
 pub mod kernel;
 pub mod redis;
+use crate::framing::Backend;
+use crate::model::Dialect;
+/// The backend that understands a dialect.
+pub fn of(_dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
+    None
+}

@@ -100,6 +100,8 @@ pub struct BytesSeen {
     pub settled: bool,
     /// Bytes that nobody cared for were left out before these, whole requests and whole answers.
     pub skipped: bool,
+    /// The connection is encrypted: nothing more comes of it.
+    pub encrypted: bool,
 }
 
 /// What happened on a connection.

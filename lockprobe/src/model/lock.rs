@@ -72,6 +72,9 @@ pub enum LockId {
 }
 
 impl LockId {
+    /// None comes before it in the order of identities.
+    pub const FIRST: Self = Self::Private { pid: 0, image: 0, address: 0 };
+
     /// Value of `lock.scope`, where the identity says less than which lock it is.
     pub fn scope(&self) -> Option<&'static str> {
         matches!(self, Self::Process { .. }).then_some("process")

@@ -42,8 +42,8 @@ pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };
-pub use record::{LockSummary, Record, Summary};
-pub use remote::{Owner, Remote, RemoteAct, RemoteHold, RemoteStep, Said};
+pub use record::{Blind, LockSummary, Record, Summary};
+pub use remote::{Notice, NoticeKind, Owner, Remote, RemoteAct, RemoteHold, RemoteStep, Said};
 pub use session::Session;
 pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};

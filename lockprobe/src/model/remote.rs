@@ -149,3 +149,37 @@ pub struct RemoteHold {
     /// The process is gone.
     pub gone: bool,
 }
+
+/// Something about a server's lock that a person may have to know of, with its evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// When it was so.
+    pub time: u64,
+    /// What.
+    pub what: NoticeKind,
+    /// The hold it is about.
+    pub hold: Arc<RemoteHold>,
+    /// Another who has to do with it.
+    pub other: Option<(Thread, Option<Owner>)>,
+}
+
+/// What is to be noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoticeKind {
+    /// The hold's lease ended, and its process goes on without having let go.
+    Overrun,
+    /// The server said that the hold is over, and its process had not let go.
+    Lost,
+    /// Another was given the lock while the hold went on.
+    Overlap,
+    /// The owner let go of what was not its any more.
+    LateRelease,
+    /// Another took the lock away.
+    Removed,
+    /// The lock was taken for ever: nothing ends it if its process does not.
+    Immortal,
+    /// The process is gone, and the lock stays.
+    Orphaned,
+    /// The hold is over, and with it whatever was said of it.
+    Over,
+}

@@ -170,6 +170,7 @@ fn finding() -> Finding {
         waits: vec![edge],
         waiters: 1,
         holder: None,
+        remote: None,
     }
 }
 
@@ -269,6 +270,7 @@ fn summary() -> Summary {
         findings: 1,
         losses,
         received: 9,
+        blind: Vec::new(),
     }
 }
 
