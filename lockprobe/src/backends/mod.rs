@@ -6,9 +6,14 @@
 pub mod futex;
 pub mod kernel;
 pub mod redis;
+
 use crate::framing::Backend;
 use crate::model::Dialect;
+
 /// The backend that understands a dialect.
-pub fn of(_dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
-    None
+pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
+    match dialect {
+        Dialect::Redis => Some(Box::new(redis::Redis::default())),
+        _ => None,
+    }
 }

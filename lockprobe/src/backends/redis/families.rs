@@ -75,6 +75,9 @@ impl Families {
     /// A key was asked for that looks like this.
     pub fn seen(&mut self, named: &Named, sight: Sight) {
         let family = self.of(named);
+        if family.confirmed {
+            return;
+        }
         family.takes = family.takes.saturating_add(1);
         let member = match named.lock.id {
             crate::model::LockId::Remote { mixed, .. } => mixed,

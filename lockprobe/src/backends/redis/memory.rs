@@ -20,7 +20,7 @@ impl<K: Hash + Eq, V> Memory<K, V> {
 
     /// What is known under this key, which counts as use.
     pub fn get(&mut self, key: &K) -> Option<&mut V> {
-        if !self.young.contains_key(key) {
+        if !self.old.is_empty() && !self.young.contains_key(key) {
             let (key, value) = self.old.remove_entry(key)?;
             self.insert(key, value);
         }
@@ -42,6 +42,9 @@ impl<K: Hash + Eq, V> Memory<K, V> {
     where
         K: Clone,
     {
+        if self.old.is_empty() && self.young.len() < self.half {
+            return self.young.entry(key).or_insert_with(make);
+        }
         if self.get(&key).is_none() {
             self.insert(key.clone(), make());
         }
@@ -63,6 +66,11 @@ impl<K: Hash + Eq, V> Memory<K, V> {
     pub fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.young.is_empty() && self.old.is_empty()
     }
 
     /// How many entries there was no room for.

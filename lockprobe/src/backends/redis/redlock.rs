@@ -139,6 +139,9 @@ impl Redlocks {
         places: &Places,
         out: &mut Vec<RemoteStep>,
     ) -> Option<Told> {
+        if self.groups.is_empty() {
+            return Some(told);
+        }
         let Some(key) = key_of(&told) else { return Some(told) };
         match told.what {
             What::Take | What::TakeOrRenew => self.taken(&key, told, locks, places, out),
@@ -235,6 +238,9 @@ impl Redlocks {
                     locks.announce(told, out);
                     group.announced = true;
                 }
+            }
+            if answered {
+                self.groups.remove(key);
             }
             return;
         }
