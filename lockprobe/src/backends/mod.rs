@@ -7,6 +7,7 @@ pub mod consul;
 pub mod etcd;
 pub mod futex;
 pub mod kernel;
+pub mod redis;
 
 use crate::framing::Backend;
 use crate::model::Dialect;
@@ -16,6 +17,7 @@ pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
     Some(match dialect {
         Dialect::Consul => Box::new(consul::Consul::default()),
         Dialect::Etcd => Box::new(etcd::Etcd::default()),
+        Dialect::Redis => Box::new(redis::Redis::default()),
         _ => return None,
     })
 }
