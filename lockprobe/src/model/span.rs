@@ -30,6 +30,16 @@ pub enum HolderSource {
 }
 
 impl HolderSource {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::OwnerWord,
+        Self::Waker,
+        Self::LastAcquirer,
+        Self::LockTable,
+        Self::Conversation,
+        Self::Server,
+    ];
+
     /// Value of `lock.holder.source`.
     pub fn name(self) -> &'static str {
         match self {
@@ -153,6 +163,16 @@ pub enum HoldEnd {
 }
 
 impl HoldEnd {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Released,
+        Self::Expired,
+        Self::Revoked,
+        Self::Orphaned,
+        Self::ConnectionClosed,
+        Self::Unknown,
+    ];
+
     /// Value of `lock.hold.end`.
     pub fn name(self) -> &'static str {
         match self {
