@@ -6,7 +6,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{
     self, Counter, FileKey, FullCounter, FullStats, Holding, Latest, LockKey, LockStats, Maker,
-    Order, OrderKey, PATH_BYTES, PORT_WORDS, Poll, Request, SiteKey, Socket, Wait,
+    Order, OrderKey, PATH_BYTES, PORT_WORDS, Poll, Request, SiteKey, Socket, TlsCall, TlsKey, Wait,
 };
 
 /// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
@@ -87,6 +87,14 @@ pub static DIALECTS: HashMap<u32, u32> = HashMap::with_max_entries(256, 0);
 /// again as one that was there before.
 #[map]
 pub static SOCKETS: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The TLS call a thread is in, or was in last.
+#[map]
+pub static TLS_CALLS: LruHashMap<u32, TlsCall> = LruHashMap::with_max_entries(4_096, 0);
+
+/// TLS sessions of connections to lock servers: what goes over them in the clear.
+#[map]
+pub static TLS_SESSIONS: LruHashMap<TlsKey, Socket> = LruHashMap::with_max_entries(8_192, 0);
 
 /// The call that is being looked at.
 #[map]

@@ -99,6 +99,10 @@ impl Talks {
             return;
         };
         talk.thread = seen.thread;
+        if !seen.bytes.is_empty() {
+            // Whatever hid it, it is heard now.
+            self.blind.remove(&(seen.thread.id.pid, talk.connection.server));
+        }
         let way = usize::from(seen.sent);
         let first = talk.next[way].is_none();
         // What was left out was whole: requests, and the answers to them.
