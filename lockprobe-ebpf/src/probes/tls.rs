@@ -10,20 +10,32 @@ use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use crate::socket::tls;
 
 #[uprobe]
-fn tls_call(ctx: ProbeContext) -> u32 {
-    tls::enters(argument(&ctx, 0), argument(&ctx, 1), 0);
+fn tls_write(ctx: ProbeContext) -> u32 {
+    tls::enters(argument(&ctx, 0), argument(&ctx, 1), 0, true);
     0
 }
 
 #[uprobe]
-fn tls_call_ex(ctx: ProbeContext) -> u32 {
-    tls::enters(argument(&ctx, 0), argument(&ctx, 1), argument(&ctx, 3));
+fn tls_write_ex(ctx: ProbeContext) -> u32 {
+    tls::enters(argument(&ctx, 0), argument(&ctx, 1), argument(&ctx, 3), true);
+    0
+}
+
+#[uprobe]
+fn tls_read(ctx: ProbeContext) -> u32 {
+    tls::enters(argument(&ctx, 0), argument(&ctx, 1), 0, false);
+    0
+}
+
+#[uprobe]
+fn tls_read_ex(ctx: ProbeContext) -> u32 {
+    tls::enters(argument(&ctx, 0), argument(&ctx, 1), argument(&ctx, 3), false);
     0
 }
 
 #[uprobe]
 fn tls_handshake(ctx: ProbeContext) -> u32 {
-    tls::enters(argument(&ctx, 0), 0, 0);
+    tls::enters(argument(&ctx, 0), 0, 0, true);
     0
 }
 

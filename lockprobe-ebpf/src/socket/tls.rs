@@ -39,7 +39,12 @@ pub fn pair(sock: Sock, task: Task, socket: &mut Socket, first: bool) {
     let Some(call) = TLS_CALLS.get_ptr(task.tid()) else { return };
     // SAFETY: a value of the map, copied at once.
     let call = unsafe { *call };
-    if emit::now().wrapping_sub(call.time_ns) > RECENT {
+    if call.sends == 0 || emit::now().wrapping_sub(call.time_ns) > RECENT {
+        return;
+    }
+    let key = TlsKey { session: call.session, tgid: task.tgid(), reserved: 0 };
+    // A session has one connection. At the beginning of one the address may be an old session's.
+    if !first && TLS_SESSIONS.get_ptr(key).is_some() {
         return;
     }
     socket.flags |= socket_flag::PAIRED;
@@ -48,16 +53,16 @@ pub fn pair(sock: Sock, task: Task, socket: &mut Socket, first: bool) {
     let flags = u32::from(late) * socket_flag::JOINED;
     let mut session = Socket { id: socket.id, dialect: socket.dialect, flags, ..Socket::default() };
     announce(sock, task, &mut session);
-    let key = TlsKey { session: call.session, tgid: task.tgid(), reserved: 0 };
     let _ = TLS_SESSIONS.insert(key, session, 0);
 }
 
 /// A thread calls the library.
 #[inline(always)]
-pub fn enters(session: u64, buffer: u64, count_at: u64) {
+pub fn enters(session: u64, buffer: u64, count_at: u64, sends: bool) {
     let task = Task::current();
     if filter::is_target(task.tgid()) {
-        let call = TlsCall { session, buffer, count_at, time_ns: emit::now() };
+        let sends = u64::from(sends);
+        let call = TlsCall { session, buffer, count_at, time_ns: emit::now(), sends };
         let _ = TLS_CALLS.insert(task.tid(), call, 0);
     }
 }

@@ -83,6 +83,8 @@ pub struct TlsCall {
     pub count_at: u64,
     /// When.
     pub time_ns: u64,
+    /// 1 where what comes of it is sent: it writes, or shakes hands.
+    pub sends: u64,
 }
 
 /// A TLS session: key of the `TLS_SESSIONS` map.

@@ -20,15 +20,22 @@ type Elf<'a> = ElfFile64<'a, Endianness, &'a ReadCache<File>>;
 
 /// Function, and the programs at its entry and at its return.
 const FUNCTIONS: [(&str, &str, Option<&str>); 6] = [
-    ("SSL_write", "tls_call", Some("tls_sent")),
-    ("SSL_write_ex", "tls_call_ex", Some("tls_sent")),
-    ("SSL_read", "tls_call", Some("tls_received")),
-    ("SSL_read_ex", "tls_call_ex", Some("tls_received")),
+    ("SSL_write", "tls_write", Some("tls_sent")),
+    ("SSL_write_ex", "tls_write_ex", Some("tls_sent")),
+    ("SSL_read", "tls_read", Some("tls_received")),
+    ("SSL_read_ex", "tls_read_ex", Some("tls_received")),
     ("SSL_do_handshake", "tls_handshake", None),
     ("SSL_connect", "tls_handshake", None),
 ];
-const PROGRAMS: [&str; 5] =
-    ["tls_call", "tls_call_ex", "tls_handshake", "tls_sent", "tls_received"];
+const PROGRAMS: [&str; 7] = [
+    "tls_write",
+    "tls_write_ex",
+    "tls_read",
+    "tls_read_ex",
+    "tls_handshake",
+    "tls_sent",
+    "tls_received",
+];
 /// The least a library must have to be one.
 const NEEDED: [&str; 2] = ["SSL_write", "SSL_read"];
 
