@@ -22,8 +22,14 @@ pub struct Observer(Child);
 impl Observer {
     /// Returns once it is attached and has settled.
     pub fn start() -> Result<Self> {
+        Self::with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn with(arguments: &[&str]) -> Result<Self> {
         let mut child = trace()?
             .args(["--output", "/dev/null"])
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .context("start lockprobe")?;
