@@ -83,6 +83,9 @@ pub mod wait_flag {
     pub const OVERFLOW: u32 = 64;
     /// The caller's address was found by a learnt frame offset, not taken from the stack top.
     pub const CALLER_KNOWN: u32 = 128;
+    /// The waker was on its way out, and is described, though the sleep was not ended by a release:
+    /// it leaves a robust lock, or sends a last signal.
+    pub const WAKER_LEAVES: u32 = 256;
 }
 
 /// Who: kernel-wide ids, the ids inside the thread's own PID namespace, and its name.

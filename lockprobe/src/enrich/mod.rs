@@ -27,6 +27,7 @@
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
 //! | `file` | files with locks, and who has one |
+//! | `lock_file` | files that are locks by being there, and whom they name |
 //! | `activity`, `calls` | what a thread does, names of system calls |
 //! | `memory` | memory of other processes (the only `unsafe`) |
 //! | `cache` | a map that forgets |
@@ -43,6 +44,7 @@ mod elf;
 mod enricher;
 mod file;
 mod given;
+mod lock_file;
 mod maps;
 mod meaning;
 mod memory;
@@ -58,6 +60,7 @@ mod walk;
 
 pub use enricher::Enricher;
 pub use given::{GivenName, GivenNames};
+pub use lock_file::Asked as LockFileAsked;
 pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ pub use activity::{Activity, Doing};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{
-    CallSite, Fact, FileFact, HolderFact, LockFact, PlaceFact, ProcessFact, SiteClass, SiteFact,
-    ThreadFact,
+    CallSite, Fact, FileFact, FoundFile, HolderFact, LockFact, LockFileFact, NamedState, PlaceFact,
+    ProcessFact, Said, SiteClass, SiteFact, ThreadFact,
 };
 pub use finding::{Edge, Finding, FindingKind};
 pub use full::{

@@ -50,7 +50,7 @@ names! {
     LOCK_HOLDER_TID = "lock.holder.tid";
     /// Its name.
     LOCK_HOLDER_NAME = "lock.holder.name";
-    /// How it is known: `owner_word`, `lock_table` (the kernel's own), `waker` (inferred) or `last_acquirer` (inferred).
+    /// How it is known: `owner_word`, `lock_table` (the kernel's own), `waker`, `last_acquirer` or `file_content` (all inferred).
     LOCK_HOLDER_SOURCE = "lock.holder.source";
     /// Thread that let the lock go to this waiter.
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";

@@ -23,6 +23,8 @@ pub enum HolderSource {
     LastAcquirer,
     /// The kernel's own table of locks named its process.
     LockTable,
+    /// A file that is a lock by being there names its process; inferred.
+    FileContent,
 }
 
 impl HolderSource {
@@ -33,6 +35,7 @@ impl HolderSource {
             Self::Waker => "waker",
             Self::LastAcquirer => "last_acquirer",
             Self::LockTable => "lock_table",
+            Self::FileContent => "file_content",
         }
     }
 
@@ -52,6 +55,8 @@ pub struct Holder {
     pub name: String,
     /// How it is known.
     pub source: HolderSource,
+    /// It had ended by the time it was looked for.
+    pub gone: bool,
 }
 
 /// How an attempt ended.

@@ -41,7 +41,7 @@ fn property(key: &str) -> Value {
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
         LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
         LOCK_HOLDER_SOURCE => {
-            json!({ "enum": ["owner_word", "waker", "last_acquirer", "lock_table"] })
+            json!({ "enum": ["owner_word", "waker", "last_acquirer", "lock_table", "file_content"] })
         }
         LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
         LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),

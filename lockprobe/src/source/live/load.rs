@@ -160,8 +160,10 @@ fn constants(
     version: (u32, u32),
 ) -> Result<Vec<Constant>, Error> {
     let registers = machine::HERE.structure;
-    let structures =
-        [&["task_struct", "sched_entity", "pid", registers], &kernel_locks::STRUCTURES[..]];
+    let structures = [
+        &["task_struct", "sched_entity", "signal_struct", "pid", registers],
+        &kernel_locks::STRUCTURES[..],
+    ];
     let structures = structures.concat();
     let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
         Error::Unsupported("the kernel's type information cannot be read".to_owned())
@@ -194,6 +196,10 @@ fn constants(
         ("TASK_EXEC_START", entity + get("sched_entity", "exec_start")?),
         ("TASK_ON_RQ", get("task_struct", "on_rq")?),
         ("TASK_SCHED_DELAYED", delayed),
+        ("TASK_FLAGS", get("task_struct", "flags")?),
+        ("TASK_EXIT_CODE", get("task_struct", "exit_code")?),
+        ("TASK_SIGNAL", get("task_struct", "signal")?),
+        ("SIGNAL_THREADS", get("signal_struct", "nr_threads")?),
         ("PID_LEVEL", get("pid", "level")?),
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];
