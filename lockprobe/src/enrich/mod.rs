@@ -29,7 +29,8 @@
 //! | `file` | files with locks, and who has one |
 //! | `lock_file` | files that are locks by being there, and whom they name |
 //! | `activity`, `calls` | what a thread does, names of system calls |
-//! | `memory` | memory of other processes (the only `unsafe`) |
+//! | `memory` | memory of other processes (`unsafe`) |
+//! | `fault` | files that shrink while they are mapped (`unsafe`) |
 //! | `cache` | a map that forgets |
 
 mod activity;
@@ -42,6 +43,7 @@ mod cfi;
 
 mod elf;
 mod enricher;
+mod fault;
 mod file;
 mod given;
 mod lock_file;
