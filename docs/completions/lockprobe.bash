@@ -276,7 +276,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__record)
-            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --for --duration --full --naive-probes --ring-size --output --help"
+            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -299,6 +299,10 @@ _lockprobe() {
                     return 0
                     ;;
                 --stack-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -398,7 +402,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --for --duration --full --naive-probes --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
+            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -421,6 +425,10 @@ _lockprobe() {
                     return 0
                     ;;
                 --stack-threshold)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -41,6 +41,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s p -l pid -
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l server -d 'Follow the clients of a lock server at this port too: redis, etcd, zookeeper, postgresql, mysql, memcached or consul; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -l for -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
@@ -54,6 +55,7 @@ call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-stacks -d 'Take no stacks'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-files -d 'Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-servers -d 'Do not follow the clients of lock servers'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; children are followed from a moment after they begin. Ends after 10 s unless --duration says otherwise, 10 min at most'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
@@ -62,11 +64,13 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s p -l pid 
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l server -d 'Follow the clients of a lock server at this port too: redis, etcd, zookeeper, postgresql, mysql, memcached or consul; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -l for -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l lock-files -d 'Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-servers -d 'Do not follow the clients of lock servers'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; children are followed from a moment after they begin. Ends after 10 s unless --duration says otherwise, 10 min at most'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s h -l help -d 'Print help'

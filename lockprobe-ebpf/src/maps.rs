@@ -1,11 +1,12 @@
 //! Every map and every load-time constant.
 
+use crate::socket::Call;
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{
     self, Counter, FileKey, FullCounter, FullStats, Holding, Latest, LockKey, LockStats, Maker,
-    Order, OrderKey, PATH_BYTES, Poll, Request, SiteKey, Taken, Wait,
+    Order, OrderKey, PATH_BYTES, PORT_WORDS, Poll, Request, SiteKey, Socket, Taken, Wait,
 };
 
 /// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
@@ -77,6 +78,24 @@ pub static LATEST: LruHashMap<u32, Latest> = LruHashMap::with_max_entries(4_096,
 /// Room for a path.
 #[map]
 pub static PATH: PerCpuArray<[u64; PATH_BYTES / 8]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Ports where lock servers listen, a bit a port. Look-ups in arrays are inlined by the kernel, and
+/// this one is made at every send and receive of the machine.
+#[map]
+pub static PORTS: Array<u64> = Array::with_max_entries(PORT_WORDS, 0);
+
+/// What is spoken there, by port.
+#[map]
+pub static DIALECTS: HashMap<u32, u32> = HashMap::with_max_entries(256, 0);
+
+/// Connections to lock servers, by address of the kernel's `struct sock`. One pushed out is met
+/// again as one that was there before.
+#[map]
+pub static SOCKETS: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The call that is being looked at.
+#[map]
+pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 
 /// Counts by cause.
 #[map]
@@ -288,6 +307,32 @@ constants! {
     FS_PWD = 0;
     /// `d_inode` in `struct dentry`.
     DENTRY_INODE = 0;
+    /// Members of `struct sock_common`, with which a `struct sock` begins: the address family.
+    SK_FAMILY = 16;
+    /// Addresses of IPv6.
+    SK_V6_SERVER = 0;
+    /// The client's own.
+    SK_V6_CLIENT = 0;
+    /// `skc_net`, and the way on to its number.
+    SK_NET = 0;
+    /// `ns.inum` in `struct net`.
+    NET_INUM = 0;
+    /// read(2) and its relatives: the buffer is the second argument.
+    NR_READ = 0;
+    /// write(2).
+    NR_WRITE = 1;
+    /// sendto(2).
+    NR_SENDTO = 44;
+    /// recvfrom(2).
+    NR_RECVFROM = 45;
+    /// readv(2): the second argument is a list of buffers.
+    NR_READV = 19;
+    /// writev(2).
+    NR_WRITEV = 20;
+    /// sendmsg(2): the second argument leads to such a list.
+    NR_SENDMSG = 46;
+    /// recvmsg(2).
+    NR_RECVMSG = 47;
     /// `nsproxy` in `struct task_struct`, and the way on to a semaphore.
     TASK_NSPROXY = 0;
     /// `ipc_ns` in `struct nsproxy`.

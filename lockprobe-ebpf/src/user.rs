@@ -7,6 +7,8 @@ use crate::file;
 use crate::maps::REG_SAVED;
 use crate::task::Registers;
 
+/// The smallest page there is: no mapping ends within one.
+const PAGE: u64 = 4096;
 const FRAME_WORDS: usize = 16;
 /// How much of the stack [`Frame::hash`] is made of; a power of two.
 pub const FRAME_BYTES: u64 = 8 * FRAME_WORDS as u64;
@@ -86,13 +88,13 @@ pub fn copy(lock: u64, sp: u64, record: &mut LockRecord) {
             record.flags |= wait_flag::WORDS;
         }
         let stack = (&raw mut record.stack).cast();
-        // Near the end of the stack's mapping a whole copy fails: take what there is.
+        // Near the end of the stack's mapping a whole copy fails: take what there is of the page.
+        // Threads of musl begin a few hundred bytes below it.
+        let rest = (PAGE - (sp & (PAGE - 1))) as u32 & (STACK_BYTES as u32 - 1);
         record.stack_len = if bpf_probe_read_user(stack, STACK_BYTES as u32, sp as *const _) == 0 {
             STACK_BYTES as u32
-        } else if bpf_probe_read_user(stack, 256, sp as *const _) == 0 {
-            256
-        } else if bpf_probe_read_user(stack, 64, sp as *const _) == 0 {
-            64
+        } else if bpf_probe_read_user(stack, rest, sp as *const _) == 0 {
+            rest
         } else {
             0
         };

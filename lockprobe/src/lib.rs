@@ -65,6 +65,7 @@ pub mod backends;
 pub mod cli;
 pub mod decode;
 pub mod enrich;
+pub mod framing;
 pub mod health;
 pub mod model;
 pub mod pipeline;

@@ -7,9 +7,11 @@
 mod asking;
 mod frames;
 mod full;
+mod remote;
 mod stacks;
 mod standing;
 mod sums;
+mod talk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::holder::Holders;
 use crate::analyses::left_behind::LeftBehind;
+use crate::analyses::remote::RemoteFindings;
 use crate::analyses::usage::{GroupBy, Usage};
 use crate::backends::futex::Futex;
 use crate::backends::kernel::Kernel;
@@ -34,6 +37,7 @@ use crate::track::{Reorder, Span, Tracker};
 use frames::{from_ring, read};
 use full::Full;
 use stacks::Stacks;
+use talk::Talks;
 
 /// Most locks with counts of their own; those of more are summed up together.
 const LOCKS_AT_MOST: usize = 65_536;
@@ -56,6 +60,8 @@ pub struct Pipeline {
     aside: Aside,
     futex: Futex,
     kernel_locks: Kernel,
+    talks: Talks,
+    remote: RemoteFindings,
     order: Reorder,
     tracker: Tracker,
     usage: Usage,
@@ -97,6 +103,8 @@ impl Pipeline {
             aside,
             futex: Futex::default(),
             kernel_locks: Kernel::default(),
+            talks: Talks::default(),
+            remote: RemoteFindings::default(),
             order: Reorder::default(),
             tracker: Tracker::default(),
             usage: Usage::default(),
@@ -157,6 +165,7 @@ impl Pipeline {
         self.kernel_locks.finish(&mut events);
         self.push(events);
         self.drain(u64::MAX, out);
+        self.finish_remote(out);
         let polled = self.kernel_locks.polled();
         polled.into_iter().for_each(|(lock, pid, n)| self.count(Some(lock), pid, &n));
         // What ended with the last process is over.
@@ -187,6 +196,8 @@ impl Pipeline {
                     enricher.rest();
                 }
                 self.drain(now.saturating_sub(crate::backends::futex::GRACE), out);
+                self.talks.tick(now);
+                self.drain_remote(now.saturating_sub(talk::GRACE), now, out);
                 self.tracker.expire(now);
                 self.conclude(now, out);
             }
@@ -200,7 +211,13 @@ impl Pipeline {
                 out.push(Record::Process(fact));
             }
             Observation::Fact(Fact::Stack(fact)) => self.stacks.learn(&fact),
-            Observation::Process(seen) => self.process(&seen),
+            Observation::Process(seen) => {
+                if seen.event == ProcessEvent::Exit {
+                    self.talks.exited(seen.time, seen.thread.id.pid);
+                }
+                self.process(&seen);
+            }
+            Observation::Talk(seen) => self.talks.observe(seen),
             Observation::Counts { pid, address, site, counts } => {
                 let lock = self.futex.lock_at(pid, address, site);
                 self.count(lock, pid, &counts);

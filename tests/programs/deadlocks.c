@@ -1,6 +1,6 @@
 // Threads that wait for each other, or for nobody: deadlocks CASE.
 //
-//     abba         two threads take two mutexes in opposite order
+//     abba [KIND]  two threads take two mutexes in opposite order: normal, recursive or errorcheck
 //     three        three threads and three mutexes in a ring
 //     rwlock       one thread has a read-write lock for writing and wants a mutex; the one that has
 //                  the mutex wants to read
@@ -123,6 +123,18 @@ static void *member(void *with) {
         pthread_mutex_unlock(self->has);
     }
     return NULL;
+}
+
+/// Makes the mutexes of a ring ones of this kind.
+static void make(const char *kind) {
+    pthread_mutexattr_t with;
+    pthread_mutexattr_init(&with);
+    int type = !strcmp(kind, "recursive")    ? PTHREAD_MUTEX_RECURSIVE
+               : !strcmp(kind, "errorcheck") ? PTHREAD_MUTEX_ERRORCHECK
+                                             : PTHREAD_MUTEX_NORMAL;
+    check(pthread_mutexattr_settype(&with, type));
+    check(pthread_mutex_init(&first, &with));
+    check(pthread_mutex_init(&second, &with));
 }
 
 static void run_ring(const char *what, int members, long gives_up) {
@@ -472,6 +484,7 @@ static void busy(long ms) {
 
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
+    if (!strcmp(what, "abba") && argc > 2) make(argv[2]);
     if (!strcmp(what, "abba")) run_ring(what, 2, 0);
     else if (!strcmp(what, "three")) run_ring(what, 3, 0);
     else if (!strcmp(what, "breaks")) run_ring(what, 2, 2);

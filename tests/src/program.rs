@@ -17,15 +17,26 @@ pub fn compiled(name: &str) -> PathBuf {
     c_program(name, &[])
 }
 
+/// The same with musl as its C library.
+pub fn compiled_with_musl(name: &str) -> PathBuf {
+    built(&format!("{name}.c"), "musl-gcc", C_FLAGS)
+}
+
+/// The same with musl in it.
+pub fn compiled_statically_with_musl(name: &str) -> PathBuf {
+    built(&format!("{name}.c"), "musl-gcc", &[C_FLAGS, &["-static"]].concat())
+}
+
 /// The same with the C library in it.
 pub fn compiled_statically(name: &str) -> PathBuf {
     c_program(name, &["-static"])
 }
 
 fn c_program(name: &str, more: &[&str]) -> PathBuf {
-    let flags = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
-    built(&format!("{name}.c"), "cc", &[&flags, more].concat())
+    built(&format!("{name}.c"), "cc", &[C_FLAGS, more].concat())
 }
+
+const C_FLAGS: &[&str] = &["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
 /// A program of `tests/programs`, built once with this compiler and these flags; of Java, the
 /// folder of its classes.

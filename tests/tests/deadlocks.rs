@@ -4,14 +4,17 @@ use std::time::{Duration, Instant};
 
 use lockprobe_tests::freezer::Freezer;
 use lockprobe_tests::probe::{Ended, Watch, run};
-use lockprobe_tests::program::{Program, compiled, signal};
+use lockprobe_tests::program::{Program, compiled, compiled_with_musl, signal};
 use lockprobe_tests::records::{Records, number, schema, text};
 use lockprobe_tests::until;
 use serde_json::Value;
 
 /// A case of `deadlocks.c`, up to where everybody waits: the program, its process, its threads.
 fn stuck(case: &[&str]) -> (Program, u64, Vec<u64>) {
-    let program = Program::start("deadlocks", case);
+    in_a_fix(Program::start("deadlocks", case))
+}
+
+fn in_a_fix(program: Program) -> (Program, u64, Vec<u64>) {
     let said = program.says();
     let threads = said["threads"].as_array().unwrap().iter();
     let threads = threads.map(|tid| tid.as_u64().unwrap()).filter(|&tid| tid != 0).collect();
@@ -76,6 +79,47 @@ fn two_threads_in_opposite_order_are_found_after_the_fact() {
     assert!(told.contains(&format!("which bob/{bob} holds")), "{told}");
     let dot = run(["snapshot", "-p", &pid.to_string(), "--format", "dot"]).expect(0).stdout;
     assert!(dot.contains(&format!("\"{pid}/{ann}\" -> \"{pid}/{bob}\"")), "{dot}");
+}
+
+#[test]
+fn mutexes_of_musl_in_opposite_order_are_found_where_they_name_their_owners() {
+    let exe = compiled_with_musl("deadlocks");
+    for (kind, found) in [("recursive", true), ("errorcheck", true), ("normal", false)] {
+        let watch = Watch::start(&["trace", "--exe", exe.to_str().unwrap()]);
+        watch.probe.attached();
+        let program = Program::spawn(std::process::Command::new(&exe).args(["abba", kind]));
+        let (program, pid, threads) = in_a_fix(program);
+        let [ann, bob] = threads[..] else { panic!("{threads:?}") };
+        let circle = [(ann, "second", bob), (bob, "first", ann)];
+        // After the fact.
+        let look = run(["deadlocks", "-p", &pid.to_string(), "--format", "json"]);
+        let mut seen = lines(&look.expect(if found { 3 } else { 0 }));
+        assert_eq!(number(&seen.pop().unwrap(), "waiting"), 2);
+        let arguments = ["snapshot", "-p", &pid.to_string(), "--format", "json"];
+        let snapshot: Value = serde_json::from_str(&run(arguments).expect(0).stdout).unwrap();
+        let edges = snapshot["edges"].as_array().unwrap();
+        let names = snapshot["threads"].as_array().unwrap().iter();
+        let names: Vec<_> = names.map(|t| text(&t["waits"], "lock.name")).collect();
+        assert_eq!(names, ["second", "first"], "{snapshot:#}");
+        // Live.
+        if found {
+            assert_eq!(waits(only(&seen, "deadlock"), "cycle"), circle, "{kind}");
+            assert_eq!(edges.len(), 2);
+            watch.until("\"begin\"");
+        } else {
+            assert_eq!((seen, edges.len()), (vec![], 0));
+        }
+        program.end();
+        watch.probe.signal(libc::SIGINT);
+        let records = watch.records();
+        if found {
+            let (begin, _) = begun_and_ended(&records, "deadlock");
+            assert_eq!(waits(&begin, "cycle"), circle, "{kind}");
+        } else {
+            // A normal mutex does not say whose it is: no wrong circle, and no right one.
+            assert_eq!(records.findings(), [] as [&Value; 0]);
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::process::Command;
 
 use lockprobe_tests::kernel;
 use lockprobe_tests::probe::{Probe, Watch, lockprobe};
-use lockprobe_tests::program::{Program, compiled, compiled_statically};
+use lockprobe_tests::program::{
+    Program, compiled, compiled_statically, compiled_statically_with_musl, compiled_with_musl,
+};
 use lockprobe_tests::records::{Records, nanos, number, text};
 use serde_json::Value;
 
@@ -351,6 +353,18 @@ fn what_full_mode_cannot_watch_is_refused() {
     };
     assert!(refused(&["trace", "--full"], 2).contains("whom to watch"));
     assert!(refused(&["trace", "--full", "-p", "1", "--for", "11m"], 2).contains("10 min"));
+    for musl in [compiled_with_musl("deadlocks"), compiled_statically_with_musl("deadlocks")] {
+        let program = Program::spawn(Command::new(&musl).arg("own"));
+        program.says();
+        let pid = program.pid().to_string();
+        let said = refused(&["trace", "--full", "-p", &pid], 5);
+        assert!(said.contains("locks of musl"), "{said}");
+        program.end();
+        // A command is only then known to be one, and the sums say that it was left out.
+        let command = ["trace", "--full", "--", musl.to_str().unwrap(), "busy", "200"];
+        let counted = Probe::lockprobe(command).wait().expect(0).stdout;
+        assert!(counted.contains("full_process_unfollowed 1"), "{counted}");
+    }
     // A process without the functions.
     let mut sleep = Command::new("sh");
     let program = Program::spawn(sleep.args(["-c", "echo 1; exec cat"]));

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use lockprobe_tests::kinds::{Expected, Holder, Run, hold_faults};
-use lockprobe_tests::program::{built, compiled, source};
+use lockprobe_tests::program::{
+    built, compiled, compiled_statically_with_musl, compiled_with_musl, source,
+};
 
 /// A row: scene, `lock.system.name`, `lock.type`, `lock.mode`, how the holder is known.
 type Row = (&'static str, &'static str, &'static str, &'static str, Holder);
@@ -24,7 +26,11 @@ fn path(path: &Path) -> String {
 }
 
 fn c_program(rows: &[Row]) {
-    let program = path(&compiled("kinds"));
+    kinds_of(&compiled("kinds"), rows);
+}
+
+fn kinds_of(program: &Path, rows: &[Row]) {
+    let program = path(program);
     let names = ["not_condition", "not_barrier"].into_iter().chain(rows.iter().map(|row| row.0));
     let names: Vec<String> = names.map(str::to_owned).collect();
     held_to(|truth| [vec![program.clone(), path(truth)], names.clone()].concat(), rows);
@@ -78,6 +84,38 @@ fn rows_of(program: &[&str], rows: &[Row], also: &[&str]) {
     let scenes: Vec<String> = scenes.map(str::to_owned).collect();
     let program: Vec<String> = program.iter().map(|&p| p.to_owned()).collect();
     held_to(|truth| [program.clone(), vec![path(truth)], scenes.clone()].concat(), rows);
+}
+
+#[test]
+fn locks_of_musl() {
+    let mutex = |scene, holder| (scene, "musl", "mutex", "exclusive", holder);
+    let rwlock = |scene, mode| (scene, "musl", "rwlock", mode, Holder::Unknown);
+    let semaphore = |scene| (scene, "musl", "semaphore", "unknown", Holder::Unknown);
+    for program in [compiled_with_musl("kinds"), compiled_statically_with_musl("kinds")] {
+        kinds_of(
+            &program,
+            &[
+                // A normal mutex says that it is taken, not by whom.
+                mutex("mutex_normal", Holder::Waker),
+                mutex("mutex_timed", Holder::Waker),
+                mutex("mutex_after_condition", Holder::Waker),
+                mutex("mutex_recursive", Holder::Owner),
+                mutex("mutex_errorcheck", Holder::Owner),
+                mutex("mutex_robust", Holder::Owner),
+                mutex("mutex_robust_died", Holder::Gone),
+                mutex("mutex_inherit", Holder::Owner),
+                mutex("mutex_robust_inherit", Holder::Owner),
+                mutex("mutex_of_forked", Holder::Waker),
+                mutex("mutex_of_file", Holder::Waker),
+                rwlock("read_while_written", "shared"),
+                rwlock("write_while_written", "exclusive"),
+                rwlock("write_while_read", "exclusive"),
+                semaphore("semaphore"),
+                semaphore("semaphore_named"),
+                ("once", "musl", "once", "exclusive", Holder::Waker),
+            ],
+        );
+    }
 }
 
 #[test]

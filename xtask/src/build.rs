@@ -13,6 +13,12 @@ pub fn run() -> Result<()> {
     shell::run(shell::cargo().args(["build", "--release", "--package", "lockprobe"]))
 }
 
+/// Builds the object and `target/debug/lockprobe`, in a fraction of the time.
+pub fn debug() -> Result<()> {
+    object::build(&shell::target()?)?;
+    shell::run(shell::cargo().args(["build", "--package", "lockprobe"]))
+}
+
 /// Where [`run`] leaves the program.
 pub fn lockprobe() -> Result<PathBuf> {
     Ok(shell::target()?.join("release").join("lockprobe"))

@@ -19,7 +19,7 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   setup               install what building and testing needs and is missing
-  build               build the eBPF object and target/release/lockprobe
+  build [--debug]     build the eBPF object and target/release/lockprobe
   test [--fast]       everything CI checks; --fast leaves out the tests that need root
   bench [--quick]     measure what lockprobe costs (needs root); --rounds N, --only NAME
   demo [SCENARIO]     build, then run a demonstration (needs root)
@@ -45,6 +45,10 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         [] | ["-h" | "--help" | "help", ..] | [_, "-h" | "--help", ..] => print!("{HELP}"),
         ["setup"] => setup::run()?,
         // Always an optimised build; the flag is taken for those who type it out of habit.
+        ["build", "--debug"] => {
+            setup::run()?;
+            build::debug()?;
+        }
         ["build"] | ["build", "--release"] => {
             setup::run()?;
             build::run()?;

@@ -8,5 +8,6 @@ mod process;
 mod pthread;
 mod sched;
 mod snapshot;
+mod socket;
 mod standing;
 mod synthetic;

@@ -33,11 +33,18 @@ pub enum Counter {
     /// System calls not looked at for lock files, since the processor was looking at another; the
     /// kernel counts them, and the agent fills this in when tracing ends.
     CallsUnseen = 13,
+    /// Records of conversations that found the ring full.
+    DroppedTalkRingFull = 14,
+    /// Bytes of conversations that were sent or received in a way that shows no buffer (io_uring,
+    /// splice), or more than are copied of one call.
+    BytesUnseen = 15,
+    /// Calls on connections to lock servers that were left out as of no interest.
+    SkippedTalk = 16,
 }
 
 impl Counter {
     /// How many counters there are.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 17;
 }
 
 /// Names of the causes that mean something was not delivered, in the order they are shown.
@@ -45,11 +52,12 @@ pub mod dropped {
     use super::Counter;
 
     /// Cause as users read it, and its counter.
-    pub const CAUSES: [(&str, Counter); 7] = [
+    pub const CAUSES: [(&str, Counter); 8] = [
         ("ring_full_wait", Counter::DroppedWaitRingFull),
         ("ring_full_lock", Counter::DroppedLockRingFull),
         ("ring_full_process", Counter::DroppedProcessRingFull),
         ("ring_full_file", Counter::DroppedFileRingFull),
+        ("ring_full_talk", Counter::DroppedTalkRingFull),
         ("wait_table_full", Counter::DroppedWaitTableFull),
         ("lock_table_full", Counter::DroppedLockTableFull),
         ("target_table_full", Counter::DroppedTargetTableFull),

@@ -8,6 +8,7 @@ mod full;
 mod lock;
 mod lock_file;
 mod process;
+mod socket;
 mod standing;
 mod wait;
 
@@ -20,6 +21,8 @@ pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
 pub use lock_file::Latest;
 pub use lock_file::{CALLS, LockFileRecord, Maker, PATH_BYTES, lock_file_event, made, name_call};
 pub use process::{ProcessRecord, process_event};
+pub use socket::{BytesRecord, ClosedRecord, ConnectionRecord, PIECES, PIECES_A_CALL, PORT_WORDS};
+pub use socket::{Socket, bytes_flag, dialect, socket_flag};
 pub use standing::Standing;
 pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
 
@@ -52,6 +55,12 @@ pub mod kind {
     pub const FILE: u32 = 10;
     /// Something happened to a file that is a lock by being there (`LockFileRecord`).
     pub const LOCK_FILE: u32 = 11;
+    /// A client's connection to a lock server was seen for the first time (`ConnectionRecord`).
+    pub const CONNECTION: u32 = 12;
+    /// Bytes went over it (`BytesRecord`, and the bytes).
+    pub const BYTES: u32 = 13;
+    /// It was closed (`ClosedRecord`).
+    pub const CLOSED: u32 = 14;
     /// Full mode: a lock was acquired for the first time (`FullLockRecord`).
     pub const FULL_LOCK: u32 = 20;
     /// Full mode: a lock was asked for while another was held, for the first time

@@ -63,6 +63,7 @@ mod tests {
                 name: "l".into(),
                 confirmed: true,
                 call_site: None,
+                address: None,
             })
         };
         let counts = |acquisitions, contended| AcquisitionCounts {

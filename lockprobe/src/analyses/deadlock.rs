@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::model::{Edge, Finding, FindingKind, ThreadId};
 use crate::track::identity::Identity;
-use crate::track::{LockTable, wait_for};
+use crate::track::{LockTable, Ongoing, wait_for};
 
 /// Between the first look and the second, nanoseconds.
 const CONFIRM_AFTER: u64 = 50_000_000;
@@ -44,7 +44,8 @@ impl Deadlocks {
             }
             let first = self.suspects.get(&key).copied().unwrap_or(now);
             // Every wait must have been seen to go on since the first look.
-            let seen = cycle.iter().filter_map(|id| table.wait_of(*id)).map(|wait| wait.confirmed);
+            let waits = edges.iter().filter_map(|e| table.wait_for(e.waiter.id, &e.lock.id));
+            let seen = waits.map(|wait| wait.confirmed);
             let confirmed = seen.min().unwrap_or(0);
             if confirmed.saturating_sub(first) >= CONFIRM_AFTER && self.going_on.len() < AT_MOST {
                 let finding = finding(edges, now);
@@ -81,9 +82,9 @@ impl Deadlocks {
 /// A circle is broken when one of its waits is over, or its lock has come to another.
 fn goes_on(finding: &Finding, table: &LockTable) -> bool {
     finding.waits.iter().all(|edge| {
-        table.wait_of(edge.waiter.id).is_some_and(|wait| {
-            let same = wait.since == edge.since && wait.lock.id == edge.lock.id;
-            same && wait_for::certain_holder(wait).is_none_or(|holder| holder.id == edge.holder)
+        table.wait_for(edge.waiter.id, &edge.lock.id).is_some_and(|wait| {
+            wait.since == edge.since
+                && wait_for::certain_holder(wait).is_none_or(|holder| holder.id == edge.holder)
         })
     })
 }
@@ -99,15 +100,28 @@ fn finding(waits: Vec<Edge>, now: u64) -> Finding {
         None => 1,
     };
     let waiters = waits.len() as u32;
-    Finding { kind, id, formed, found: now, ended: None, waits, waiters, holder: None }
+    Finding {
+        kind,
+        id,
+        formed,
+        found: now,
+        ended: None,
+        waits,
+        waiters,
+        holder: None,
+        remote: None,
+    }
 }
 
 fn edges(table: &LockTable, cycle: &[ThreadId]) -> Vec<Edge> {
     // The holder of each is the next one in the circle.
     let next = cycle.iter().cycle().skip(1);
     let edge = |(id, next): (&ThreadId, &ThreadId)| {
-        let wait = table.wait_of(*id)?;
-        let holder = wait_for::certain_holder(wait).filter(|holder| holder.id == *next)?;
+        let to_next = |wait: &&Ongoing| {
+            wait_for::certain_holder(wait).is_some_and(|holder| holder.id == *next)
+        };
+        let wait = table.waits_of(*id).find(to_next)?;
+        let holder = wait_for::certain_holder(wait)?;
         Some(Edge {
             waiter: wait.thread,
             lock: Arc::clone(&wait.lock),
@@ -138,6 +152,7 @@ mod tests {
             name: "l".into(),
             confirmed: true,
             call_site: None,
+            address: None,
         });
         let id = ThreadId { pid: 1, tid };
         let thread = Thread { id, ns_tid: tid, ..Thread::default() };

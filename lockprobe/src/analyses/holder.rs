@@ -114,7 +114,7 @@ impl Holders {
     ) -> Vec<Finding> {
         // A look that could not tell who has the lock says nothing.
         let unread = |edge: &Edge| {
-            let wait = table.wait_of(edge.waiter.id);
+            let wait = table.wait_for(edge.waiter.id, &edge.lock.id);
             wait.is_some_and(|w| w.since == edge.since && w.current_holder.is_none())
         };
         let over = |key: &Key, finding: &mut Finding| {
@@ -189,6 +189,7 @@ impl Stall<'_> {
             waits: self.waits.iter().take(WAITS_AT_MOST).map(edge).collect(),
             waiters: self.waits.len() as u32,
             holder: Some(self.seen.map_or(gone, |seen| seen.activity.clone())),
+            remote: None,
         }
     }
 }
@@ -218,6 +219,7 @@ mod tests {
                 name: "l".into(),
                 confirmed: true,
                 call_site: None,
+                address: None,
             });
             let thread = Thread { id: ThreadId { pid: 1, tid }, ..Thread::default() };
             self.tracker.apply(LockEvent { time, lock, thread, what }, &mut Vec::new());

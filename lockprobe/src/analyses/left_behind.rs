@@ -85,6 +85,7 @@ fn finding(left: &Left, now: u64) -> Finding {
         formed: *since,
         found: now.max(*since),
         ended: None,
+        remote: None,
         waits: refused.iter().map(edge).collect(),
         waiters: *count,
         holder: Some(Activity {
@@ -129,6 +130,7 @@ mod tests {
                 name: "/x.lock".into(),
                 confirmed: true,
                 call_site: None,
+                address: None,
             });
             let thread = Thread { id: ThreadId { pid: tid, tid }, ..Thread::default() };
             self.tracker.apply(LockEvent { time, lock, thread, what }, &mut Vec::new());

@@ -147,6 +147,7 @@ mod tests {
             name: format!("lock {address}").into(),
             confirmed: true,
             call_site: None,
+            address: None,
         })
     }
 

@@ -8,5 +8,6 @@ pub mod deadlock;
 pub mod holder;
 pub mod left_behind;
 pub mod lock_order;
+pub mod remote;
 pub mod snapshot;
 pub mod usage;

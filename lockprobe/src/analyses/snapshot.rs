@@ -106,6 +106,7 @@ mod tests {
                 name: format!("lock{address}").into(),
                 confirmed: true,
                 call_site: None,
+                address: None,
             });
             let thread =
                 Thread { id: ThreadId { pid: 1, tid: waiter }, ns_tid: waiter, ..<_>::default() };

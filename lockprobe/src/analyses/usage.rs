@@ -177,6 +177,7 @@ mod tests {
             name: name.into(),
             confirmed: true,
             call_site: Some(site),
+            address: None,
         });
         let counts = LockCounts { waits, total: 10 * waits, longest: waits, ..Default::default() };
         LockSummary {

@@ -5,3 +5,11 @@
 
 pub mod futex;
 pub mod kernel;
+
+use crate::framing::Backend;
+use crate::model::Dialect;
+
+/// The backend that understands a dialect.
+pub fn of(_dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
+    None
+}

@@ -20,6 +20,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         ring_bytes: args.ring_size,
         targets: Targets::everything(),
         lock_files: false,
+        servers: crate::source::live::Servers::none(),
         full: None,
     };
     let mut live = Live::start_synthetic(&options)?;

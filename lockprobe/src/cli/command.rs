@@ -11,6 +11,7 @@ use super::look::{DEADLOCKS_EXAMPLES, DeadlocksArgs, SNAPSHOT_EXAMPLES, Snapshot
 use super::status;
 use crate::analyses::usage::GroupBy;
 use crate::enrich::{GivenName, GivenNames};
+use crate::model::Dialect;
 
 /// See who holds which lock, who waits for it, and since when, in unmodified programs
 #[derive(Debug, Parser)]
@@ -125,6 +126,13 @@ pub struct CaptureArgs {
     /// Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host
     #[arg(long)]
     pub lock_files: bool,
+    /// Follow the clients of a lock server at this port too: redis, etcd, zookeeper, postgresql,
+    /// mysql, memcached or consul; may be given several times
+    #[arg(long, value_name = "PORT=KIND", value_parser = args::server)]
+    pub server: Vec<(u16, Dialect)>,
+    /// Do not follow the clients of lock servers
+    #[arg(long, conflicts_with = "server")]
+    pub no_servers: bool,
     /// End after this time
     #[arg(long, visible_alias = "for", value_name = "TIME", value_parser = args::duration)]
     pub duration: Option<Duration>,

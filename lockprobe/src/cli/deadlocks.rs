@@ -51,6 +51,8 @@ fn watch(args: &DeadlocksArgs) -> anyhow::Result<bool> {
         stack_threshold: PASSING,
         no_stacks: false,
         lock_files: false,
+        no_servers: false,
+        server: Vec::new(),
         full: false,
         naive_probes: false,
     };

@@ -12,7 +12,7 @@ use crate::model::Session;
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
 use crate::source::live::command::{Started, shell_status};
-use crate::source::live::{Acquisitions, Live, Options, Targets};
+use crate::source::live::{Acquisitions, Live, Options, Servers, Targets};
 use crate::source::recording::Writer;
 use crate::source::{Error, Source};
 
@@ -80,7 +80,12 @@ pub fn observe(
     let duration = capture.duration.or(full.map(|_| FULL_FOR));
     let ring_bytes = capture.ring_size;
     let lock_files = capture.lock_files;
-    let options = Options { min_wait, stack_threshold, ring_bytes, targets, lock_files, full };
+    let servers = match capture.no_servers {
+        true => Servers::none(),
+        false => Servers::default().with(&capture.server),
+    };
+    let options =
+        Options { min_wait, stack_threshold, ring_bytes, targets, lock_files, servers, full };
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     if let Some(cost) = live.full_cost() {

@@ -6,7 +6,7 @@ use lockprobe_ebpf::wire::{
 };
 use zerocopy::FromBytes;
 
-use super::{full, kernel};
+use super::{full, kernel, talk};
 use crate::model::{
     Histogram, LockCounts, LockSeen, Losses, Malformed, Observation, Phase, ProcessEvent,
     ProcessSeen, Thread, ThreadId, WaitSeen, WakeReason,
@@ -24,6 +24,9 @@ pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
         kind::WAITING => wait(frame, Observation::Waiting, Phase::Asleep),
         kind::LOCK => lock(frame),
         kind::LOCK_FILE => kernel::lock_file(frame).map(|l| Observation::LockFile(Box::new(l))),
+        kind::CONNECTION => talk::connection(frame).map(Observation::Talk),
+        kind::BYTES => talk::bytes(frame).map(Observation::Talk),
+        kind::CLOSED => talk::closed(frame).map(Observation::Talk),
         kind::FILE => kernel::file(frame).map(Observation::File),
         kind::PROCESS => process(frame).map(Observation::Process),
         kind::STATS => stats(body),
@@ -191,6 +194,8 @@ fn counters(body: &[u8]) -> Result<Losses, Malformed> {
             ("idle_call_site", get(Counter::SkippedIdle)),
             ("waker_unseen", get(Counter::WakerUnseen)),
             ("calls_unseen", get(Counter::CallsUnseen)),
+            ("talk_bytes_unseen", get(Counter::BytesUnseen)),
+            ("talk_of_no_interest", get(Counter::SkippedTalk)),
         ],
         emitted: get(Counter::Emitted),
         waits: get(Counter::Waits),

@@ -6,5 +6,7 @@
 mod frame;
 mod full;
 mod kernel;
+mod talk;
 
 pub use frame::decode;
+pub use talk::dialect_of;

@@ -1,57 +1,71 @@
-//! Functions a stripped glibc has no names for, known by what leads to them.
+//! Functions a stripped C library has no names for, known by what leads to them.
 //!
 //! Two facts survive stripping. The exported functions say where they are, and their code says
 //! which local function they continue in: `pthread_join` is a jump to the function that waits, so
 //! no frame of `pthread_join` itself is on the stack. And `__lll_lock_wait` is compiled between
-//! two exported functions of the same source file (glibc, `nptl/lowlevellock.c`).
+//! two exported functions of the same source file (glibc, `nptl/lowlevellock.c`). Of musl, which
+//! has no unwind tables either, it is told how far such a function reaches by following its code.
 
+use super::code::Code;
 use super::elf::{Elf, Kind, contains};
 use super::meaning::Role;
-use super::names;
-use std::collections::HashMap;
+use super::names::{self, Library};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 
 /// Code of one function looked at for jumps.
 const LONGEST: u64 = 16 << 10;
+/// Exported functions looked at: a C library has some two thousand.
+const MOST_EXPORTED: usize = 16_384;
 
 /// What is known of functions without a name.
 #[derive(Debug, Default)]
 pub struct Aliases {
-    /// The binary is (part of) glibc.
-    pub glibc: bool,
+    /// The C library that the binary is, or is part of, or contains.
+    pub library: Library,
     between: Option<(u64, u64)>,
     tails: HashMap<u64, Role>,
+    /// Functions by where they begin: where they end, and what they are.
+    extents: BTreeMap<u64, (u64, Role)>,
 }
 
 impl Aliases {
-    /// Learns them from a binary; cheap for all that are not glibc.
+    /// Learns them from a binary; cheap for all that are no C library.
     pub fn read(elf: &Elf, file: &File) -> Self {
         let mut aliases = Self::default();
-        if let Some((table, strings)) = elf.dynamic_strings(file) {
-            if contains(&strings, b"GLIBC_PRIVATE") && contains(&strings, b"pthread_mutex_lock") {
-                let mut exported = Vec::new();
-                table.each(file, Kind::Function, |name, start, size| {
-                    let text = strings.get(name as usize..).unwrap_or_default();
-                    let end = text.iter().position(|&b| b == 0).unwrap_or(0);
-                    if let Ok(text) = std::str::from_utf8(&text[..end]) {
-                        exported.push((text, start, size));
-                    }
-                });
+        let dynamic = elf.dynamic_strings(file);
+        let library = dynamic.as_ref().map_or(Library::None, |(_, strings)| exports(strings));
+        if let (true, Some((table, strings))) = (library != Library::None, &dynamic) {
+            let mut exported = Vec::new();
+            table.each(file, Kind::Function, |name, start, size| {
+                let text = strings.get(name as usize..).unwrap_or_default();
+                let end = text.iter().position(|&b| b == 0).unwrap_or(0);
+                if let (true, Ok(text)) =
+                    (exported.len() < MOST_EXPORTED, std::str::from_utf8(&text[..end]))
+                {
+                    exported.push((text, start, size));
+                }
+            });
+            // A program may want one of these names from elsewhere.
+            if exported.iter().any(|e| e.0 == "pthread_mutex_lock") {
+                aliases.library = library;
                 aliases.learn(elf, file, &exported);
             }
-        } else if elf.tables.iter().all(|t| !t.dynamic) {
-            // Linked statically: glibc is the C library with this function.
-            aliases.glibc = elf.full_strings_contain(file, b"\0__lll_lock_wait_private\0");
+        } else if elf.alone && elf.tables.iter().any(|t| !t.dynamic) {
+            // Linked statically: only one of the C libraries has this function.
+            aliases.library = if elf.full_strings_contain(file, b"\0__lll_lock_wait_private\0") {
+                Library::Glibc
+            } else if elf.full_strings_contain(file, b"\0__timedwait_cp\0") {
+                Library::Musl
+            } else {
+                Library::None
+            };
         }
         aliases
     }
 
     fn learn(&mut self, elf: &Elf, file: &File, exported: &[(&str, u64, u64)]) {
         let place = |name: &str| exported.iter().find(|e| e.0 == name).map(|e| e.1);
-        self.glibc = place("pthread_mutex_lock").is_some();
-        if !self.glibc {
-            return;
-        }
         if let (Some(low), Some(high)) =
             (place("__lll_lock_wait_private"), place("__lll_lock_wake_private"))
         {
@@ -59,8 +73,9 @@ impl Aliases {
             self.between = (low < high && high - low < 512).then_some((low, high));
         }
         let mut conflicts = Vec::new();
+        let mut telling = Vec::new();
         for &(name, start, size) in exported {
-            let role = names::role(name, true);
+            let role = names::role(name, self.library);
             if !matches!(role, Role::Lock(_) | Role::Read(_) | Role::CondWait | Role::Idle) {
                 continue;
             }
@@ -72,9 +87,44 @@ impl Aliases {
                     conflicts.push(target);
                 }
             }
+            telling.push((start, code));
         }
         for target in conflicts {
             self.tails.remove(&target);
+        }
+        if self.library == Library::Musl && cfg!(target_arch = "x86_64") {
+            let exported = exported.iter().map(|e| e.1).collect();
+            self.measure(elf, file, &exported, telling);
+        }
+    }
+
+    /// How far the local functions of musl reach that its exported ones continue in, and those that
+    /// these and the exported ones call: of the latter, only who called them tells what for.
+    fn measure(
+        &mut self,
+        elf: &Elf,
+        file: &File,
+        exported: &BTreeSet<u64>,
+        mut telling: Vec<(u64, Vec<u8>)>,
+    ) {
+        self.tails.retain(|start, _| !exported.contains(start));
+        let mut starts = exported.clone();
+        starts.extend(self.tails.keys());
+        for (&start, &role) in &self.tails {
+            let Some(end) = reach(elf, file, start, &starts) else { continue };
+            self.extents.insert(start, (end, role));
+            if let Some(code) = elf.bytes(file, start, (end - start) as usize) {
+                telling.push((start, code));
+            }
+        }
+        let calls =
+            telling.iter().flat_map(|(start, code)| Code { start: *start, bytes: code }.calls());
+        let called: BTreeSet<u64> = calls.filter(|target| !starts.contains(target)).collect();
+        starts.extend(&called);
+        for start in called {
+            if let Some(end) = reach(elf, file, start, &starts) {
+                self.extents.insert(start, (end, Role::Through));
+            }
         }
     }
 
@@ -85,6 +135,31 @@ impl Aliases {
         }
         self.tails.get(&start).copied().unwrap_or(Role::Nameless)
     }
+
+    /// The same by any of its addresses, where its bounds are not known.
+    pub fn role_around(&self, address: u64) -> Role {
+        let before = self.extents.range(..=address).next_back();
+        let inside = before.filter(|(_, (end, _))| address < *end);
+        inside.map_or(Role::Nameless, |(_, (_, role))| *role)
+    }
+}
+
+/// The C library with these names in its dynamic table.
+fn exports(strings: &[u8]) -> Library {
+    match contains(strings, b"pthread_mutex_lock\0") {
+        true if contains(strings, b"GLIBC_PRIVATE") => Library::Glibc,
+        // Stages of musl's dynamic linker, which is one with the library (ldso/dynlink.c).
+        true if contains(strings, b"\0__dls3\0") => Library::Musl,
+        _ => Library::None,
+    }
+}
+
+/// Address behind the last instruction of a function that begins here.
+fn reach(elf: &Elf, file: &File, start: u64, starts: &BTreeSet<u64>) -> Option<u64> {
+    let next = starts.range(start + 1..).next().copied().unwrap_or(u64::MAX);
+    let bytes = elf.bytes_around(file, start, 0, LONGEST.min(next - start))?;
+    let code = Code { start, bytes: &bytes.1 };
+    Some(code.reach(start, |address| starts.contains(&address)).1)
 }
 
 /// Targets, outside the code itself, of what may be jumps in it. No decoder: operands that look

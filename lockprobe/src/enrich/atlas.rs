@@ -4,8 +4,9 @@ use super::binary::{Binary, Place, Source, stamp};
 use super::cache::Cache;
 use super::maps::{Key, Mapping, Maps};
 use super::meaning;
+use super::names::{self, Library};
+use super::source;
 use super::unwind::{self, Registers, Stack};
-use super::{names, source};
 use crate::model::{CallSite, thread::printable};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct Frame {
     pub place: Place,
     /// The mapping it lies in.
     pub mapping: Mapping,
-    glibc: bool,
+    libc: bool,
 }
 
 /// The maps and binaries of all processes.
@@ -111,9 +112,10 @@ impl Atlas {
         let source = Source::new(pid, &mapping);
         let binary = self.binary(&source)?;
         let address = binary.elf.code_address(inside - mapping.start + mapping.offset)?;
-        let place = binary.place(&source, address)?;
-        let glibc = binary.glibc();
-        Some(Frame { pc, slot, address, place, mapping, glibc })
+        let goes_on = if first { address } else { address + 1 };
+        let place = binary.place(&source, address, goes_on)?;
+        let libc = binary.library() != Library::None;
+        Some(Frame { pc, slot, address, place, mapping, libc })
     }
 
     /// The functions a thread came through, the one that sleeps first.
@@ -127,6 +129,9 @@ impl Atlas {
             if frames.len() == 1 && frames[0].place.role == meaning::Role::Shared {
                 self.look_inside(pid, &mut frame);
             }
+            if frames.last().is_some_and(|below| !self.leads_to(pid, below, &frame)) {
+                break;
+            }
             let step = frame.place.step;
             frames.push(frame);
             let Some(up) = step.and_then(|step| unwind::caller(at, &step, stack)) else {
@@ -135,6 +140,14 @@ impl Atlas {
             (at, slot) = up;
         }
         frames
+    }
+
+    /// Whether one function may have been called from another. What unwind tables say is so; what
+    /// was found in code is held to it that a return address follows a call.
+    pub(super) fn leads_to(&mut self, pid: u32, below: &Frame, frame: &Frame) -> bool {
+        let source = Source::new(pid, &frame.mapping);
+        let Some(binary) = self.binary(&source) else { return false };
+        !below.place.by_code || binary.follows_call(&source, frame.address + 1)
     }
 
     /// A caller of `syscall` that says nothing may contain one that does, if the compiler put it
@@ -153,7 +166,7 @@ impl Atlas {
         let meaning = |f: &Frame| meaning::Frame {
             role: f.place.role,
             home: Some(f.mapping.key) == home,
-            glibc: f.glibc,
+            libc: f.libc,
         };
         frames.iter().map(meaning).collect()
     }
@@ -181,7 +194,7 @@ impl Atlas {
         for frame in frames.iter().skip(usize::from(frames.len() > 1)) {
             let program = match frame.place.role {
                 meaning::Role::Plain => true,
-                meaning::Role::Nameless => !frame.glibc,
+                meaning::Role::Nameless => !frame.libc,
                 _ => false,
             };
             if !program || names::run_time_library(frame.mapping.file_name()) {

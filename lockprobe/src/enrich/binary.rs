@@ -3,10 +3,11 @@
 use super::aliases::Aliases;
 use super::cache::Cache;
 use super::cfi;
+use super::code::{self, Code, Way};
 use super::elf::{Elf, Kind, Symbol};
 use super::maps::Mapping;
 use super::meaning::Role;
-use super::names;
+use super::names::{self, Library};
 use super::unwind::Step;
 use crate::model::{CallSite, StackFrame};
 use std::cell::OnceCell;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 /// Places of one binary remembered.
 const PLACES: usize = 512;
+/// Code looked at around a place that no unwind table knows.
+const AROUND: u64 = 4096;
 
 /// A file as a process has it mapped, opened when something has to be read.
 pub struct Source<'a> {
@@ -47,8 +50,10 @@ pub struct Place {
     pub role: Role,
     /// How to leave it.
     pub step: Option<Step>,
-    /// The unwind tables know the place.
+    /// The unwind tables know the place, or all that can be said of it was found in its code.
     pub covered: bool,
+    /// How to leave it was found in its code: what is returned to must follow a call.
+    pub by_code: bool,
     /// Nobody called it: the stack ends here.
     pub bottom: bool,
 }
@@ -92,13 +97,14 @@ impl Binary {
         })
     }
 
-    /// It is (part of) glibc.
-    pub fn glibc(&self) -> bool {
-        self.aliases.glibc
+    /// The C library it is, or is part of, or contains.
+    pub fn library(&self) -> Library {
+        self.aliases.library
     }
 
-    /// What lies at an address as linked.
-    pub fn place(&mut self, source: &Source<'_>, address: u64) -> Option<Place> {
+    /// What lies at an address as linked, and how it goes on: from there, or from behind the call
+    /// that the address lies in.
+    pub fn place(&mut self, source: &Source<'_>, address: u64, goes_on: u64) -> Option<Place> {
         if let Some(place) = self.places.get(&address) {
             return Some(place.clone());
         }
@@ -107,16 +113,48 @@ impl Binary {
         let symbols = self.elf.covering(file, Kind::Function, address);
         let (symbol, role) = match self.choose(&symbols) {
             Some((symbol, role)) => (Some(Arc::from(symbol.name.as_str())), role),
-            None => (None, bounds.map_or(Role::Nameless, |b| self.aliases.role(b.start))),
+            None => {
+                let around = || self.aliases.role_around(address);
+                (None, bounds.map_or_else(around, |b| self.aliases.role(b.start)))
+            }
         };
-        let place = Place {
-            symbol,
-            role,
-            step: bounds.and_then(|b| b.step),
-            covered: bounds.is_some(),
-            bottom: bounds.is_some_and(|b| b.bottom),
+        let place = match bounds {
+            Some(bounds) => Place {
+                symbol,
+                role,
+                step: bounds.step,
+                covered: true,
+                by_code: false,
+                bottom: bounds.bottom,
+            },
+            None => self.place_by_code(file, goes_on, symbol, role),
         };
         Some(self.places.insert(address, place).clone())
+    }
+
+    /// A place that no unwind table knows: musl has none. It is built without frame pointers, so
+    /// its code is all there is to go by.
+    fn place_by_code(
+        &self,
+        file: &File,
+        goes_on: u64,
+        symbol: Option<Arc<str>>,
+        role: Role,
+    ) -> Place {
+        let readable = self.aliases.library == Library::Musl && cfg!(target_arch = "x86_64");
+        let code = readable.then(|| self.elf.bytes_around(file, goes_on, AROUND, AROUND)).flatten();
+        let way = code
+            .map_or(Way::Unclear, |(start, bytes)| Code { start, bytes: &bytes }.way_back(goes_on));
+        let step = if let Way::Back(step) = way { Some(step) } else { None };
+        let bottom = way == Way::Never;
+        Place { symbol, role, step, covered: readable, by_code: step.is_some(), bottom }
+    }
+
+    /// A call ends at an address as linked.
+    pub fn follows_call(&self, source: &Source<'_>, address: u64) -> bool {
+        let before = code::LONGEST_CALL as u64;
+        let bytes = source.file().and_then(|f| self.elf.bytes_around(f, address, before, 0));
+        bytes.is_some_and(|(_, bytes)| code::ends_with_call(&bytes))
     }
 
     /// What the compiler put into the function at an address as linked; `Plain` if that says
@@ -131,7 +169,7 @@ impl Binary {
 
     /// Of several names for one function, one that says something.
     fn choose<'s>(&self, symbols: &'s [Symbol]) -> Option<(&'s Symbol, Role)> {
-        let all = symbols.iter().map(|s| (s, names::role(&s.name, self.aliases.glibc)));
+        let all = symbols.iter().map(|s| (s, names::role(&s.name, self.aliases.library)));
         all.clone().find(|(_, role)| *role != Role::Plain).or_else(|| all.clone().next())
     }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 
 const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
 const LOAD: u32 = 1;
+const INTERP: u32 = 3;
 const EH_FRAME_HDR: u32 = 0x6474_e550;
 const MOST_SEGMENTS: u64 = 256;
 const MOST_SECTIONS: u64 = 4096;
@@ -91,6 +92,8 @@ pub struct Symbol {
 pub struct Elf {
     /// What is loaded.
     pub loads: Vec<Part>,
+    /// A program that starts without a dynamic linker.
+    pub alone: bool,
     /// `.eh_frame_hdr`, if any.
     pub frame_index: Option<Part>,
     /// `.eh_frame`, if section headers are there.
@@ -111,7 +114,8 @@ impl Elf {
         if !native || number::<2>(&header, 18)? != u64::from(MACHINE) {
             return None;
         }
-        let mut elf = Self::default();
+        // Shared libraries have no entry; the interpreter of a program follows.
+        let mut elf = Self { alone: long(&header, 24)? != 0, ..Self::default() };
         elf.read_segments(file, &header)?;
         // Without section headers there are no symbols, but frames can still be walked.
         let _ = elf.read_sections(file, &header);
@@ -134,6 +138,7 @@ impl Elf {
             };
             match word(e, 0)? {
                 LOAD => self.loads.push(part),
+                INTERP => self.alone = false,
                 EH_FRAME_HDR => self.frame_index = Some(part),
                 _ => {}
             }
@@ -210,6 +215,23 @@ impl Elf {
     /// Bytes at an address as linked.
     pub fn bytes(&self, file: &File, address: u64, length: usize) -> Option<Vec<u8>> {
         read_at(file, self.offset_of(address)?, length)
+    }
+
+    /// Bytes around an address as linked, as far as its part of the file goes, and where they begin.
+    pub fn bytes_around(
+        &self,
+        file: &File,
+        address: u64,
+        before: u64,
+        behind: u64,
+    ) -> Option<(u64, Vec<u8>)> {
+        // What goes on at the end of a part belongs to it.
+        let holds = |p: &&Part| address.checked_sub(p.address).is_some_and(|d| d <= p.size);
+        let part = self.loads.iter().find(|p| p.code && holds(p))?;
+        let start = part.address.max(address.saturating_sub(before));
+        let end = part.address.saturating_add(part.size).min(address.saturating_add(behind));
+        let offset = part.offset.checked_add(start - part.address)?;
+        Some((start, read_at(file, offset, usize::try_from(end.checked_sub(start)?).ok()?)?))
     }
 
     /// The symbols of one kind that cover the address, at most eight, the full table's first.

@@ -221,7 +221,7 @@ impl Enricher {
 
     /// Functions of run times that have no name, known by what they wait on and where they lie.
     fn recognise(&mut self, wait: &Asleep<'_>, frames: &[Frame], meanings: &mut [meaning::Frame]) {
-        let Some(caller) = meanings.iter().position(|f| !f.glibc) else { return };
+        let Some(caller) = meanings.iter().position(|f| !f.libc) else { return };
         if !matches!(meanings[caller].role, Role::Nameless | Role::Plain) {
             return;
         }

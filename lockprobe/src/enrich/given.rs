@@ -33,7 +33,7 @@ impl GivenName {
     /// A pattern may speak of the name lockprobe found, of the identity, or of the call site.
     fn matches(&self, lock: &LockDescription) -> bool {
         self.pattern.is_match(&*lock.name)
-            || self.pattern.is_match(lock.id.to_string())
+            || self.pattern.is_match(lock.identity())
             || lock.call_site.as_ref().is_some_and(|site| self.pattern.is_match(site.to_string()))
     }
 }
@@ -95,6 +95,7 @@ mod tests {
             name: name.into(),
             confirmed: true,
             call_site: Some(site),
+            address: None,
         })
     }
 

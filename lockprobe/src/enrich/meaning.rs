@@ -36,8 +36,8 @@ pub struct Frame {
     pub role: Role,
     /// It lies in the binary the thread sleeps in.
     pub home: bool,
-    /// It lies in a binary of glibc.
-    pub glibc: bool,
+    /// It lies in a C library, or in a binary with one in it.
+    pub libc: bool,
 }
 
 impl Role {
@@ -75,7 +75,9 @@ pub fn verdict(frames: &[Frame], priority_inheritance: bool, fixed: Option<usize
     };
     let frames = &frames[..frames.len().min(DEPTH)];
     let direct = |class| Verdict { anchor: None, class };
-    if priority_inheritance {
+    // musl's keeps its word behind its type, whoever hands it over.
+    let own = first.role == Role::Lock(LockKind::MuslMutex);
+    if priority_inheritance && !own {
         let class = SiteClass::Lock(LockKind::PriorityInheritance);
         let anchor =
             (first.role == Role::Shared).then(|| fixed.or_else(|| caller(frames))).flatten();
@@ -89,8 +91,8 @@ pub fn verdict(frames: &[Frame], priority_inheritance: bool, fixed: Option<usize
         Role::Lock(_) | Role::Read(_) | Role::Idle | Role::CondWait | Role::Plain => {
             direct(first.role.class())
         }
-        Role::Through => direct(SiteClass::Unknown),
-        Role::Nameless if !first.glibc => direct(SiteClass::Unknown),
+        Role::Through if !first.libc => direct(SiteClass::Unknown),
+        Role::Nameless if !first.libc => direct(SiteClass::Unknown),
         Role::LowLevelWait => {
             let anchor = fixed.or_else(|| caller(frames));
             Verdict {
@@ -98,8 +100,9 @@ pub fn verdict(frames: &[Frame], priority_inheritance: bool, fixed: Option<usize
                 class: anchor.map_or(SiteClass::Unknown, |i| low_level(&frames[i..])),
             }
         }
-        Role::Shared | Role::Nameless => {
-            let anchor = fixed.or_else(|| telling(frames)).or_else(|| caller(frames));
+        Role::Shared | Role::Nameless | Role::Through => {
+            let anchor = fixed.or_else(|| behind_through(frames));
+            let anchor = anchor.or_else(|| telling(frames)).or_else(|| caller(frames));
             Verdict { anchor, class: anchor.map_or(SiteClass::Unknown, |i| frames[i].role.class()) }
         }
     }
@@ -108,6 +111,14 @@ pub fn verdict(frames: &[Frame], priority_inheritance: bool, fixed: Option<usize
 /// The first frame above the sleeping one that is not itself in the service of many.
 fn caller(frames: &[Frame]) -> Option<usize> {
     (1..frames.len()).find(|&i| !in_service(&frames[i]))
+}
+
+/// The caller of the C library's function that sleeps for many purposes (musl's `__timedwait_cp`),
+/// whichever way that goes to the kernel.
+fn behind_through(frames: &[Frame]) -> Option<usize> {
+    let i = frames.iter().position(|f| !passable(f))?;
+    let through = frames[i].role == Role::Through && frames[i].libc && frames[i].home;
+    (through && i + 1 < frames.len()).then_some(i + 1)
 }
 
 /// The first frame that says what it is.
@@ -125,7 +136,7 @@ fn in_service(frame: &Frame) -> bool {
 fn passable(frame: &Frame) -> bool {
     match frame.role {
         Role::Shared => frame.home,
-        Role::Nameless => frame.home && frame.glibc,
+        Role::Nameless => frame.home && frame.libc,
         _ => false,
     }
 }
@@ -145,15 +156,21 @@ pub fn further(frames: &[Frame], from: usize, runtime: bool) -> (Vec<usize>, Sit
     let (mut at, mut fallback) = (from, SiteClass::Unknown);
     while let Some(frame) = frames.get(at) {
         let next = match frame.role {
-            Role::CondWait | Role::Lock(LockKind::Semaphore) if runtime && frame.glibc => {
+            Role::CondWait | Role::Lock(LockKind::Semaphore | LockKind::MuslSemaphore)
+                if runtime && frame.libc =>
+            {
                 fallback = frame.role.class();
-                (at + 1..frames.len()).find(|&i| !frames[i].glibc)
+                (at + 1..frames.len()).find(|&i| !frames[i].libc)
             }
             Role::Shared if !frame.home => Some(at + 1),
             Role::Through => Some(at + 1),
             Role::Plain | Role::Nameless => return (hops, fallback),
             // Whether a run time calls it can be told only where the caller is seen.
-            Role::CondWait | Role::Lock(LockKind::Semaphore) if at + 1 == frames.len() => break,
+            Role::CondWait | Role::Lock(LockKind::Semaphore | LockKind::MuslSemaphore)
+                if at + 1 == frames.len() =>
+            {
+                break;
+            }
             role => return (hops, role.class()),
         };
         match next.filter(|&next| next < frames.len() && hops.len() < HOPS) {
@@ -182,7 +199,7 @@ fn low_level(callers: &[Frame]) -> SiteClass {
         Some(Frame {
             role: Role::Plain | Role::Lock(_) | Role::Read(_) | Role::Idle,
             home: true,
-            glibc: true,
+            libc: true,
         }) => SiteClass::Lock(LockKind::LowLevel),
         _ => SiteClass::Unknown,
     }
@@ -195,11 +212,11 @@ mod tests {
     use Role::{CondWait, Idle, Lock, LowLevelWait, Nameless, Plain, Shared, Through};
 
     fn libc(role: Role) -> Frame {
-        Frame { role, home: true, glibc: true }
+        Frame { role, home: true, libc: true }
     }
 
     fn user(role: Role) -> Frame {
-        Frame { role, home: false, glibc: false }
+        Frame { role, home: false, libc: false }
     }
 
     #[test]
@@ -235,6 +252,39 @@ mod tests {
             let expected = Verdict { anchor: *anchor, class: *class };
             assert_eq!(verdict(frames, false, None), expected, "{story}");
         }
+    }
+
+    #[test]
+    fn who_calls_what_sleeps_for_many_in_musl_decides() {
+        use LockKind::{MuslMutex, MuslOnce, MuslSemaphore, PythonLock};
+        let lock = |kind| SiteClass::Lock(kind);
+        let way_in = [libc(Nameless), libc(Nameless), libc(Through)];
+        let with = |below: &[Frame], above: &[Frame]| [below, above].concat();
+        type Row = (&'static str, Vec<Frame>, bool, usize, &'static [usize], SiteClass);
+        #[rustfmt::skip]
+        let table: [Row; 8] = [
+            // sem_timedwait may be cancelled, pthread_mutex_timedlock not: from their own places
+            // of sleep, both come through the caller of __timedwait_cp.
+            ("semaphore", with(&way_in, &[libc(Lock(MuslSemaphore)), user(Plain)]), false, 3, &[], lock(MuslSemaphore)),
+            ("mutex", with(&way_in[1..], &[libc(Through), libc(Lock(MuslMutex)), user(Plain)]), false, 2, &[3], lock(MuslMutex)),
+            ("semaphore, not cancelled", with(&way_in[1..], &[libc(Lock(MuslSemaphore)), user(Plain)]), false, 2, &[], lock(MuslSemaphore)),
+            ("condition", with(&way_in, &[libc(CondWait), user(Plain)]), false, 3, &[], SiteClass::Idle),
+            ("once", vec![libc(Through), libc(Lock(MuslOnce)), user(Plain)], false, 1, &[], lock(MuslOnce)),
+            ("once that nobody names", vec![libc(Through), libc(Nameless), libc(Lock(MuslOnce))], false, 1, &[], SiteClass::Unknown),
+            ("lock of a run time", with(&way_in, &[libc(Lock(MuslSemaphore)), user(Lock(PythonLock))]), true, 3, &[4], lock(PythonLock)),
+            ("stack cut short", with(&way_in, &[libc(Through)]), false, 3, &[], SiteClass::Unknown),
+        ];
+        for (story, frames, runtime, anchor, hops, class) in table {
+            assert_eq!(verdict(&frames, false, None).anchor, Some(anchor), "{story}");
+            assert_eq!(further(&frames, anchor, runtime), (hops.to_vec(), class), "{story}");
+        }
+        // Its own mutex, whoever hands it over, is where it says.
+        let own = [libc(Lock(MuslMutex)), user(Plain)];
+        let class = lock(MuslMutex);
+        assert_eq!(verdict(&own, true, None), Verdict { anchor: None, class });
+        let lonely = [libc(Through)];
+        assert_eq!(verdict(&lonely, false, None).class, SiteClass::Unknown);
+        assert_eq!(verdict(&[user(Through), user(Plain)], false, None).anchor, None);
     }
 
     #[test]

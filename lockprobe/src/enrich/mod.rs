@@ -24,6 +24,7 @@
 //! | `maps` | where a process has mapped which file |
 //! | `binary` | what is known of one binary |
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
+//! | `code` | what instructions tell, where there are no unwind tables (pure) |
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
 //! | `file` | files with locks, and who has one |
@@ -40,7 +41,7 @@ mod binary;
 mod cache;
 mod calls;
 mod cfi;
-
+mod code;
 mod elf;
 mod enricher;
 mod fault;

@@ -6,9 +6,21 @@ use crate::model::{lock::LockKind, thread::printable};
 /// Longest name kept, in characters.
 const LONGEST: usize = 300;
 
-/// What the function with this symbol is. Names of POSIX functions count only in glibc: other C
-/// libraries keep no owner beside the lock word.
-pub fn role(symbol: &str, glibc: bool) -> Role {
+/// A C library.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Library {
+    /// None, or one not known.
+    #[default]
+    None,
+    /// GNU's.
+    Glibc,
+    /// musl.
+    Musl,
+}
+
+/// What the function with this symbol is. Names of POSIX functions count only in C libraries that
+/// are known: where each keeps the owner is its own affair.
+pub fn role(symbol: &str, library: Library) -> Role {
     let bare = symbol.split('@').next().unwrap_or_default();
     if bare.starts_with("_ZNSt28__atomic_futex_unsigned_base") {
         return Role::Idle; // std::future and std::promise
@@ -17,6 +29,9 @@ pub fn role(symbol: &str, glibc: bool) -> Role {
         return rust(&format!("{name:#}"));
     }
     let bare = bare.split('.').next().unwrap_or_default();
+    if let (Library::Musl, Some(role)) = (library, musl(bare)) {
+        return role;
+    }
     let bare = bare.strip_prefix("__GI_").unwrap_or(bare).trim_start_matches('_');
     if bare == "syscall" {
         return Role::Shared;
@@ -24,7 +39,7 @@ pub fn role(symbol: &str, glibc: bool) -> Role {
     if bare == "cxa_guard_acquire" {
         return Role::Lock(LockKind::StaticInit);
     }
-    if glibc { posix(bare) } else { runtime(bare) }
+    if library == Library::Glibc { posix(bare) } else { runtime(bare) }
 }
 
 /// Functions of glibc, without leading underscores and `.part` suffixes. Versions 2.28 to 2.42.
@@ -71,6 +86,41 @@ fn posix(name: &str) -> Role {
         ("call_once", Role::Lock(LockKind::PthreadOnce)),
     ];
     of_table(TABLE, name)
+}
+
+/// Functions of musl, versions 1.1.24 to 1.2.5. In a program linked statically they stand among its
+/// own, so that the whole name counts.
+fn musl(name: &str) -> Option<Role> {
+    // Most have a second name, which link-time optimisation may leave as the only one.
+    let own = name.strip_prefix("__").filter(|name| name.starts_with("pthread_"));
+    let name = own.unwrap_or(name);
+    Some(match name {
+        "pthread_mutex_lock"
+        | "pthread_mutex_timedlock"
+        | "pthread_mutex_timedlock_pi"
+        | "mtx_lock"
+        | "mtx_timedlock" => Role::Lock(LockKind::MuslMutex),
+        "pthread_rwlock_rdlock" | "pthread_rwlock_timedrdlock" => Role::Read(LockKind::MuslRwLock),
+        "pthread_rwlock_wrlock" | "pthread_rwlock_timedwrlock" => Role::Lock(LockKind::MuslRwLock),
+        "sem_wait" | "sem_timedwait" => Role::Lock(LockKind::MuslSemaphore),
+        "pthread_once" | "pthread_once_full" | "call_once" => Role::Lock(LockKind::MuslOnce),
+        "pthread_cond_wait" | "pthread_cond_timedwait" | "cnd_wait" | "cnd_timedwait" => {
+            Role::CondWait
+        }
+        "pthread_join"
+        | "pthread_timedjoin_np"
+        | "thrd_join"
+        | "pthread_barrier_wait"
+        | "aio_suspend" => Role::Idle,
+        "malloc" | "__libc_malloc" | "__libc_malloc_impl" | "realloc" | "__libc_realloc"
+        | "aligned_alloc" | "free" | "__libc_free" => Role::Lock(LockKind::LowLevel),
+        // src/thread/{__timedwait,__wait,__lock,pthread_create}.c: who calls them tells what for.
+        "__timedwait" | "__timedwait_cp" | "__wait" | "__lock" | "__lockfile" | "__tl_lock"
+        | "__tl_sync" => Role::Through,
+        // src/thread/{__syscall_cp,pthread_cancel}.c: on the way from these to the kernel.
+        "__syscall_cp" | "__syscall_cp_c" | "__syscall_cp_asm" | "sccp" => Role::Shared,
+        _ => return None,
+    })
 }
 
 fn of_table(table: &[(&str, Role)], name: &str) -> Role {
@@ -225,6 +275,8 @@ pub fn run_time_library(file: &str) -> bool {
         "libpthread",
         "ld-linux",
         "ld-2.",
+        "ld-musl-",
+        "libc.musl-",
         "libstdc++.so",
         "libc++.so",
         "libc++abi.so",
@@ -278,9 +330,36 @@ mod tests {
             ("_ZNSt28__atomic_futex_unsigned_base19_M_futex_wait_untilEPjjbNSt6chrono8durationE", Role::Idle),
         ];
         for (symbol, expected) in table {
-            assert_eq!(role(symbol, true), expected, "{symbol}");
+            assert_eq!(role(symbol, Library::Glibc), expected, "{symbol}");
         }
-        assert_eq!(role("pthread_mutex_lock", false), Role::Plain, "another C library");
+        use LockKind::{MuslMutex, MuslOnce, MuslRwLock, MuslSemaphore};
+        #[rustfmt::skip]
+        let table = [
+            ("pthread_mutex_timedlock", Role::Lock(MuslMutex)),
+            ("pthread_mutex_unlock", Role::Plain),
+            ("pthread_rwlock_timedrdlock", Role::Read(MuslRwLock)),
+            ("pthread_rwlock_timedwrlock", Role::Lock(MuslRwLock)),
+            ("sem_timedwait", Role::Lock(MuslSemaphore)),
+            ("__pthread_once_full", Role::Lock(MuslOnce)),
+            ("__pthread_rwlock_rdlock", Role::Read(MuslRwLock)),
+            ("__pthread_join", Role::Idle),
+            ("__pthread_self", Role::Plain),
+            ("pthread_cond_timedwait", Role::CondWait),
+            ("pthread_barrier_wait", Role::Idle),
+            ("__libc_malloc_impl", Role::Lock(LowLevel)),
+            ("__timedwait_cp", Role::Through),
+            ("__syscall_cp_c", Role::Shared),
+            // Of the program, which it is linked with statically.
+            ("wait", Role::Plain),
+            ("lock", Role::Plain),
+            ("malloc_mutex_lock", Role::Plain),
+            ("take_gil", Role::Lock(PythonGil)),
+            ("_ZN3std3sys4sync5mutex5futex5Mutex14lock_contended17h0123456789abcdefE", Role::Lock(RustMutex)),
+        ];
+        for (symbol, expected) in table {
+            assert_eq!(role(symbol, Library::Musl), expected, "{symbol}");
+        }
+        assert_eq!(role("pthread_mutex_lock", Library::None), Role::Plain, "another C library");
         #[rustfmt::skip]
         let table = [
             ("take_gil.constprop.0", Role::Lock(PythonGil)),
@@ -296,9 +375,9 @@ mod tests {
             ("_ZN16parking_lot_core11parking_lot4park17h0123456789abcdefE", Role::Shared),
         ];
         for (symbol, expected) in table {
-            assert_eq!(role(symbol, false), expected, "{symbol}");
+            assert_eq!(role(symbol, Library::None), expected, "{symbol}");
         }
-        assert_eq!(role("syscall", false), Role::Shared);
+        assert_eq!(role("syscall", Library::None), Role::Shared);
     }
 
     #[test]
@@ -311,6 +390,7 @@ mod tests {
         assert!(internal("std::lock_guard<std::mutex>::lock_guard"));
         assert!(internal("<std::sys::sync::mutex::futex::Mutex>::lock"));
         assert!(!internal("bank::transfer"));
+        assert!(run_time_library("ld-musl-x86_64.so.1"));
         assert!(run_time_library("libc.so.6") && !run_time_library("libcrypto.so.3"));
     }
 }

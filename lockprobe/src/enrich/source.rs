@@ -3,7 +3,7 @@
 use super::binary::Source;
 use super::fault;
 use super::meaning::Role;
-use super::names;
+use super::names::{self, Library};
 use blazesym::symbolize::source::{Elf, Source as From};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolizer};
 use std::cell::RefCell;
@@ -122,7 +122,7 @@ fn innermost(found: &Sym<'_>, known: &str) -> Option<Line> {
 pub fn inlined_role(source: &Source<'_>, address: u64) -> Option<Role> {
     with(source, |path| {
         symbolize(path, address, |found| {
-            let roles = found.inlined.iter().rev().map(|i| names::role(&i.name, false));
+            let roles = found.inlined.iter().rev().map(|i| names::role(&i.name, Library::None));
             roles.into_iter().find(|role| !matches!(role, Role::Plain | Role::Shared))
         })
     })

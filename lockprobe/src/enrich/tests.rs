@@ -186,7 +186,7 @@ fn broken_binaries_do_no_harm() {
         let _ = super::cfi::bounds(&elf, &file, address);
         let _ = elf.covering(&file, super::elf::Kind::Function, address);
         if round % 50 == 0 {
-            let _ = Binary::read(&file).map(|b| b.glibc());
+            let _ = Binary::read(&file).map(|b| b.library());
         }
         file.seek(std::io::SeekFrom::Start(at)).unwrap();
         let end = original.len().min(at as usize + 4);

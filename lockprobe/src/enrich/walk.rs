@@ -32,6 +32,13 @@ impl Atlas {
         let mut at = start;
         while stops.len() < FRAMES {
             let step = if let Some(frame) = self.frame(pid, at.pc, 0, stops.is_empty()) {
+                let below = match stops.last() {
+                    Some(Stop::Code(below)) => Some(below),
+                    _ => None,
+                };
+                if below.is_some_and(|below| !self.leads_to(pid, below, &frame)) {
+                    return (stops, false);
+                }
                 let place = &frame.place;
                 let (step, covered, bottom) = (place.step, place.covered, place.bottom);
                 stops.push(Stop::Code(frame));

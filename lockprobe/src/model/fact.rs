@@ -210,12 +210,12 @@ pub struct FoundFile {
     /// the file system does not tell.
     pub made: Option<u64>,
     /// Whom it names.
-    pub says: Option<Said>,
+    pub says: Option<NamedProcess>,
 }
 
 /// A process that a lock file names.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct NamedProcess {
     /// Its id as the file has it.
     pub pid: u32,
     /// Its id on this host; 0 when it is not there.

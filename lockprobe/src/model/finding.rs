@@ -1,6 +1,6 @@
 //! Conclusions.
 
-use super::{Activity, LockDescription, Thread, ThreadId, WaitStacks};
+use super::{Activity, LockDescription, Notice, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
 /// What a finding says.
@@ -20,11 +20,25 @@ pub enum FindingKind {
     HolderFrozen,
     /// The holder of a lock sleeps in the kernel, where no signal reaches it.
     HolderInIo,
+    /// The lease of a server's lock ended, and its holder goes on as if it had it.
+    StaleHolder,
+    /// The server took a lock back from a holder that had not let go.
+    LeaseLost,
+    /// Two had an exclusive lock of a server at one time.
+    Overlap,
+    /// A holder let go of a lock of a server's that was not its any more.
+    LateRelease,
+    /// A lock of a server was deleted by another than its holder.
+    RemovedByOther,
+    /// A lock of a server that nothing ends if its holder does not.
+    ImmortalLock,
+    /// Many asked a server for a lock at the moment it was let go.
+    ThunderingHerd,
 }
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 14] = [
         Self::Deadlock,
         Self::SelfDeadlock,
         Self::Orphan,
@@ -32,6 +46,13 @@ impl FindingKind {
         Self::HolderStopped,
         Self::HolderFrozen,
         Self::HolderInIo,
+        Self::StaleHolder,
+        Self::LeaseLost,
+        Self::Overlap,
+        Self::LateRelease,
+        Self::RemovedByOther,
+        Self::ImmortalLock,
+        Self::ThunderingHerd,
     ];
 
     /// Value of `lock.finding.type`.
@@ -44,12 +65,31 @@ impl FindingKind {
             Self::HolderStopped => "holder_stopped",
             Self::HolderFrozen => "holder_frozen",
             Self::HolderInIo => "holder_in_io",
+            Self::StaleHolder => "stale_holder",
+            Self::LeaseLost => "lease_lost",
+            Self::Overlap => "overlap",
+            Self::LateRelease => "late_release",
+            Self::RemovedByOther => "removed_by_other",
+            Self::ImmortalLock => "immortal_lock",
+            Self::ThunderingHerd => "thundering_herd",
         }
     }
 
     /// Whether the waits of the finding are a circle.
     pub fn is_circle(self) -> bool {
         matches!(self, Self::Deadlock | Self::SelfDeadlock)
+    }
+
+    /// Whether it is about a moment, and has no end of its own.
+    pub fn is_moment(self) -> bool {
+        matches!(
+            self,
+            Self::LeaseLost
+                | Self::Overlap
+                | Self::LateRelease
+                | Self::RemovedByOther
+                | Self::ThunderingHerd
+        )
     }
 
     /// Whether those who wait can never go on by themselves.
@@ -78,6 +118,8 @@ pub struct Finding {
     pub waiters: u32,
     /// What the holder was doing, where that is the point.
     pub holder: Option<Activity>,
+    /// Of a lock that a server keeps: what was noticed.
+    pub remote: Option<Arc<Notice>>,
 }
 
 /// One wait in a graph.

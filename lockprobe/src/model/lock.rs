@@ -53,6 +53,13 @@ pub enum LockId {
         /// Number in the set.
         number: u32,
     },
+    /// A lock that a server keeps, the same on every host.
+    Remote {
+        /// Whose lock.
+        kind: LockKind,
+        /// Server, name space and name, mixed; the text is in [`LockDescription::address`].
+        mixed: u64,
+    },
     /// Some lock of this kind in a process: the address slept on is not the lock.
     Process {
         /// Process id.
@@ -65,6 +72,9 @@ pub enum LockId {
 }
 
 impl LockId {
+    /// None comes before it in the order of identities.
+    pub const FIRST: Self = Self::Private { pid: 0, image: 0, address: 0 };
+
     /// Value of `lock.scope`, where the identity says less than which lock it is.
     pub fn scope(&self) -> Option<&'static str> {
         matches!(self, Self::Process { .. }).then_some("process")
@@ -93,6 +103,7 @@ impl fmt::Display for LockId {
             Self::Semaphore { namespace, set, number } => {
                 write!(f, "sysv:ns{namespace}:set{set}:{number}")
             }
+            Self::Remote { kind, mixed } => write!(f, "{}:{mixed:016x}", kind.system()),
             Self::Process { pid, image, kind } => {
                 let (system, name) = (kind.system(), kind.name());
                 match image {
@@ -192,6 +203,36 @@ kinds! {
     LockDirectory = "lockfile", "directory";
     /// System V semaphore.
     SysvSemaphore = "sysv_semaphore", "semaphore";
+    /// A key of Redis that is there while the lock is held.
+    RedisLock = "redis", "lock";
+    /// The same on a majority of several servers.
+    RedisRedlock = "redis", "redlock";
+    /// A set of Redis with a place for each holder.
+    RedisSemaphore = "redis", "semaphore";
+    /// A channel of Redis that one subscriber has to itself.
+    RedisChannel = "redis", "channel";
+    /// A key of etcd under a lease.
+    EtcdLock = "etcd", "lock";
+    /// An ephemeral node of ZooKeeper, the first of its siblings.
+    ZooKeeperLock = "zookeeper", "lock";
+    /// The same among readers and writers.
+    ZooKeeperRwLock = "zookeeper", "rwlock";
+    /// The same, held for as long as its process leads.
+    ZooKeeperElection = "zookeeper", "election";
+    /// A number that sessions of PostgreSQL agree to lock.
+    PostgresAdvisory = "postgresql", "advisory";
+    /// Rows of PostgreSQL that a transaction locks.
+    PostgresRow = "postgresql", "row";
+    /// A table of PostgreSQL that a transaction locks.
+    PostgresTable = "postgresql", "table";
+    /// A name that connections of MySQL or MariaDB agree to lock.
+    MysqlUser = "mysql", "user_lock";
+    /// Rows of MySQL or MariaDB that a transaction locks.
+    MysqlRow = "mysql", "row";
+    /// A key of memcached that is there while the lock is held.
+    MemcachedLock = "memcached", "lock";
+    /// A key of Consul that a session has.
+    ConsulLock = "consul", "lock";
     /// Behaves like a lock, but nothing says which.
     Unknown = "futex", "unknown";
 }
@@ -323,6 +364,15 @@ pub struct LockDescription {
     pub confirmed: bool,
     /// Code that was waiting when the lock was first seen contended.
     pub call_site: Option<super::CallSite>,
+    /// Of a lock that a server keeps: where it is, equal on every host.
+    pub address: Option<Arc<str>>,
+}
+
+impl LockDescription {
+    /// Value of `lock.id`.
+    pub fn identity(&self) -> String {
+        self.address.as_deref().map_or_else(|| self.id.to_string(), str::to_owned)
+    }
 }
 
 #[cfg(test)]

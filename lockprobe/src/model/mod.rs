@@ -3,6 +3,7 @@
 //! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
 
 pub mod activity;
+pub mod conversation;
 pub mod counts;
 pub mod event;
 pub mod fact;
@@ -14,6 +15,7 @@ pub mod lock;
 pub mod names;
 pub mod observation;
 pub mod record;
+pub mod remote;
 pub mod session;
 pub mod snapshot;
 pub mod span;
@@ -21,11 +23,12 @@ pub mod stack;
 pub mod thread;
 
 pub use activity::{Activity, Doing};
+pub use conversation::{BytesSeen, Connection, Dialect, Piece, TalkSeen};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{
-    CallSite, Fact, FileFact, FoundFile, HolderFact, LockFact, LockFileFact, NamedState, PlaceFact,
-    ProcessFact, Said, SiteClass, SiteFact, ThreadFact,
+    CallSite, Fact, FileFact, FoundFile, HolderFact, LockFact, LockFileFact, NamedProcess,
+    NamedState, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact,
 };
 pub use finding::{Edge, Finding, FindingKind};
 pub use full::{
@@ -39,7 +42,8 @@ pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };
-pub use record::{LockSummary, Record, Summary};
+pub use record::{Blind, LockSummary, Record, Summary};
+pub use remote::{Notice, NoticeKind, Owner, Remote, RemoteAct, RemoteHold, RemoteStep, Said};
 pub use session::Session;
 pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};

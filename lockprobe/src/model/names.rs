@@ -10,13 +10,13 @@ macro_rules! names {
 }
 
 names! {
-    /// Kind of locking system: `pthread`, `musl`, `cxx`, `rust_std`, `parking_lot`, `cpython`, `multiprocessing`, `go`, `java`, `v8`, `futex`, `flock`, `fcntl`, `sysv_semaphore`, `lockfile`.
+    /// Kind of locking system: `pthread`, `musl`, `cxx`, `rust_std`, `parking_lot`, `cpython`, `multiprocessing`, `go`, `java`, `v8`, `futex`, `flock`, `fcntl`, `sysv_semaphore`, `lockfile`, `redis`, `etcd`, `zookeeper`, `postgresql`, `mysql`, `memcached`, `consul`.
     LOCK_SYSTEM_NAME = "lock.system.name";
-    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `static_init`, `gil`, `parked_mutex`, `runtime_lock`, `monitor`, `park`, `atomics_wait`, `file`, `posix`, `ofd`, `directory`, `unknown`.
+    /// Kind of lock within the system: `mutex`, `rwlock`, `semaphore`, `low_level`, `pi_mutex`, `once`, `static_init`, `gil`, `parked_mutex`, `runtime_lock`, `monitor`, `park`, `atomics_wait`, `file`, `posix`, `ofd`, `directory`, `lock`, `redlock`, `channel`, `election`, `advisory`, `row`, `table`, `user_lock`, `unknown`.
     LOCK_TYPE = "lock.type";
     /// Name of the lock: a symbol, else the first contended call site, else its address.
     LOCK_NAME = "lock.name";
-    /// Identity of the lock on this host.
+    /// Identity of the lock: on this host; of a lock that a server keeps, on every host.
     LOCK_ID = "lock.id";
     /// `process` when the identity stands for some lock of the kind in the process: where its threads sleep says no more.
     LOCK_SCOPE = "lock.scope";
@@ -34,7 +34,7 @@ names! {
     LOCK_HOLD_DURATION = "lock.hold.duration";
     /// `exact`, `lower_bound` or `unknown`.
     LOCK_HOLD_PRECISION = "lock.hold.precision";
-    /// `released`, or `unknown` when observation ended first.
+    /// `released`, `expired`, `revoked`, `orphaned`, `connection_closed`, or `unknown` when observation ended first.
     LOCK_HOLD_END = "lock.hold.end";
     /// Threads waiting when the wait began, this one included, as far as seen.
     LOCK_QUEUE_DEPTH = "lock.queue.depth";
@@ -50,7 +50,7 @@ names! {
     LOCK_HOLDER_TID = "lock.holder.tid";
     /// Its name.
     LOCK_HOLDER_NAME = "lock.holder.name";
-    /// How it is known: `owner_word`, `lock_table` (the kernel's own), `waker`, `last_acquirer` or `file_content` (all inferred).
+    /// How it is known: `owner_word`, `lock_table` (the kernel's own), `waker` (inferred), `last_acquirer` (inferred), `file_content` (inferred), `conversation` (a server was overheard granting it) or `server` (the server said so).
     LOCK_HOLDER_SOURCE = "lock.holder.source";
     /// Thread that let the lock go to this waiter.
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
@@ -60,11 +60,11 @@ names! {
     THREAD_STATE = "thread.state";
     /// System call the thread was in.
     THREAD_CALL = "thread.call";
-    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `owner_died`, `holder_stopped`, `holder_frozen`, `holder_in_io`, and `lock_order_inversion`: a deadlock that is possible.
+    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `owner_died`, `holder_stopped`, `holder_frozen`, `holder_in_io`, of servers' locks `stale_holder`, `lease_lost`, `overlap`, `late_release`, `removed_by_other`, `immortal_lock`, `thundering_herd`, and `lock_order_inversion`: a deadlock that is possible.
     LOCK_FINDING_TYPE = "lock.finding.type";
     /// Identity of a finding, the same when it begins and when it ends.
     LOCK_FINDING_ID = "lock.finding.id";
-    /// `begin` when it is found, `end` when it is over.
+    /// `begin` when it is found, `end` when it is over; `moment` for what has no end of its own.
     LOCK_FINDING_STATE = "lock.finding.state";
     /// Why an attempt ended without the lock: `timeout`, `thread_exit`, `interrupted`, `deadlock`, `gave_up`.
     ERROR_TYPE = "error.type";
@@ -98,6 +98,22 @@ names! {
     LOCK_HOLDER_STATE = "lock.holder.state";
     /// Why a long wait has no stack: `too_late`, `moved_on`, `rate_limited`, `unreadable`.
     LOCK_STACK_MISSING = "lock.stack.missing";
+    /// Address of the lock server.
+    SERVER_ADDRESS = "server.address";
+    /// Its port.
+    SERVER_PORT = "server.port";
+    /// For how long the lock was asked for or granted, seconds; left out where it is for ever.
+    LOCK_LEASE_DURATION = "lock.lease.duration";
+    /// The owner: a hash of the nonce, lease or session that proves the lock is its.
+    LOCK_OWNER_HASH = "lock.owner.hash";
+    /// How often a hold was prolonged.
+    LOCK_RENEWAL_COUNT = "lock.renewal.count";
+    /// Number of the grant, which grows with each.
+    LOCK_FENCING_TOKEN = "lock.fencing.token";
+    /// How many were before it in the server's queue.
+    LOCK_QUEUE_AHEAD = "lock.queue.ahead";
+    /// Who has the lock, in the server's words.
+    LOCK_HOLDER_SAID = "lock.holder.said";
     /// Name of the host.
     HOST_NAME = "host.name";
     /// `lockprobe`.

@@ -2,7 +2,7 @@
 
 use super::{
     AcquiredSeen, AcquisitionCounts, CountsKey, Fact, FileSeen, KernelLockSeen, KernelWait,
-    LockCounts, LockFileSeen, Losses, OrderSeen, Thread, ThreadId,
+    LockCounts, LockFileSeen, Losses, OrderSeen, TalkSeen, Thread, ThreadId,
 };
 
 /// One decoded record.
@@ -24,6 +24,8 @@ pub enum Observation {
     File(FileSeen),
     /// Something happened to a file that is a lock by being there.
     LockFile(Box<LockFileSeen>),
+    /// Something happened between a client and a lock server.
+    Talk(TalkSeen),
     /// Counts of one lock the kernel keeps, at the end.
     KernelCounts {
         /// Which.
@@ -215,6 +217,7 @@ impl Observation {
             Self::KernelLock(l) => Some(l.thread.id),
             Self::File(f) => Some(f.thread.id),
             Self::LockFile(f) => Some(f.thread.id),
+            Self::Talk(TalkSeen::Bytes(b)) => Some(b.thread.id),
             Self::Process(p) => Some(p.thread.id),
             Self::Acquired(a) => Some(a.thread),
             _ => None,

@@ -1,9 +1,10 @@
 //! What leaves the pipeline: one record a line, a span or a log entry.
 
 use super::{
-    AcquireSpan, AcquisitionSummary, Finding, HoldSpan, Holder, Inversion, LockCounts,
+    AcquireSpan, AcquisitionSummary, Dialect, Finding, HoldSpan, Holder, Inversion, LockCounts,
     LockDescription, Losses, Precision, ProcessFact,
 };
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 /// One record for the sinks.
@@ -46,6 +47,21 @@ pub struct LockSummary {
     pub locks: u64,
 }
 
+/// A client of a lock server that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blind {
+    /// The client.
+    pub pid: u32,
+    /// Its name.
+    pub service: String,
+    /// What is spoken.
+    pub dialect: Dialect,
+    /// The server.
+    pub server: SocketAddr,
+    /// Why, in a word: `encrypted`.
+    pub why: &'static str,
+}
+
 /// The end of an observation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -61,6 +77,8 @@ pub struct Summary {
     pub acquisitions: Option<Vec<AcquisitionSummary>>,
     /// Findings.
     pub findings: u64,
+    /// Clients of lock servers that cannot be understood.
+    pub blind: Vec<Blind>,
     /// What is missing, and why.
     pub losses: Losses,
     /// Records received from the kernel half.

@@ -1,6 +1,6 @@
 //! What a thread's dealings with a lock become: an acquire span and a hold span.
 
-use super::{LockDescription, Mode, Thread, ThreadId, WaitStacks};
+use super::{LockDescription, Mode, Remote, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
 /// Identity of a span, the same in every replay of a recording.
@@ -25,6 +25,10 @@ pub enum HolderSource {
     LockTable,
     /// A file that is a lock by being there names its process; inferred.
     FileContent,
+    /// A server was overheard granting it the lock, and neither to take it back nor that it let go.
+    Conversation,
+    /// The server said so.
+    Server,
 }
 
 impl HolderSource {
@@ -36,12 +40,14 @@ impl HolderSource {
             Self::LastAcquirer => "last_acquirer",
             Self::LockTable => "lock_table",
             Self::FileContent => "file_content",
+            Self::Conversation => "conversation",
+            Self::Server => "server",
         }
     }
 
     /// Whether the lock itself says so, or the kernel that keeps it.
     pub fn is_certain(self) -> bool {
-        matches!(self, Self::OwnerWord | Self::LockTable)
+        matches!(self, Self::OwnerWord | Self::LockTable | Self::Conversation | Self::Server)
     }
 }
 
@@ -119,6 +125,8 @@ pub struct AcquireSpan {
     pub start_estimated: bool,
     /// Where the waiter stood, and where the holder stood meanwhile; `None` for short waits.
     pub stacks: Option<Arc<WaitStacks>>,
+    /// Of a lock that a server keeps.
+    pub remote: Option<Arc<Remote>>,
 }
 
 /// How much of a hold was seen.
@@ -137,8 +145,30 @@ pub enum Precision {
 pub enum HoldEnd {
     /// The holder let go.
     Released,
+    /// Its lease ended.
+    Expired,
+    /// The server took it back.
+    Revoked,
+    /// The holder is gone, and the lock stayed until its lease ended.
+    Orphaned,
+    /// The connection was closed, which ends it.
+    ConnectionClosed,
     /// Not seen before observation ended.
     Unknown,
+}
+
+impl HoldEnd {
+    /// Value of `lock.hold.end`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Orphaned => "orphaned",
+            Self::ConnectionClosed => "connection_closed",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Acquired to end.
@@ -160,4 +190,6 @@ pub struct HoldSpan {
     pub precision: Precision,
     /// Threads that waited for it to end, as far as seen.
     pub waiters: u32,
+    /// Of a lock that a server keeps.
+    pub remote: Option<Arc<Remote>>,
 }

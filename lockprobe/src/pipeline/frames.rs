@@ -22,9 +22,23 @@ fn kind_of(frame: &[u8]) -> Option<u32> {
 
 /// Whether the kernel half counted this frame when it wrote it.
 pub fn from_ring(frame: &[u8]) -> bool {
-    use kind::{FILE, FULL_LOCK, FULL_ORDER, LOCK, LOCK_FILE, PROCESS, RESUME, WAIT};
+    use kind::{
+        BYTES, CLOSED, CONNECTION, FILE, FULL_LOCK, FULL_ORDER, LOCK, LOCK_FILE, PROCESS, RESUME,
+        WAIT,
+    };
     matches!(
         kind_of(frame),
-        Some(WAIT | RESUME | LOCK | PROCESS | FILE | LOCK_FILE | FULL_LOCK | FULL_ORDER)
+        Some(
+            WAIT | RESUME
+                | LOCK
+                | PROCESS
+                | FILE
+                | LOCK_FILE
+                | FULL_LOCK
+                | FULL_ORDER
+                | CONNECTION
+                | BYTES
+                | CLOSED
+        )
     )
 }

@@ -30,6 +30,7 @@ impl Pipeline {
             locks,
             acquisitions: self.full.summary(&self.processes),
             findings: self.findings,
+            blind: self.blind(),
             losses: self.losses(),
             received: self.health.received,
         }
@@ -74,6 +75,7 @@ impl Pipeline {
             ("counted_elsewhere", self.uncounted.waits),
             ("told_late", self.order.late()),
         ]);
+        losses.dropped.extend(self.talks.losses());
         losses.skipped.extend(self.stacks.missing());
         losses
     }

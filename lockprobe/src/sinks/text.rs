@@ -31,6 +31,8 @@ pub fn holder_label(holder: &Holder, process: impl Fn(u32) -> String) -> String 
     let ended = if *gone { " (ended)" } else { "" };
     match (id.tid, source) {
         (0, HolderSource::OwnerWord | HolderSource::Waker) => thread_label(name, *id),
+        // Whoever the server says: no process of this host is known for it.
+        (0, HolderSource::Server) if id.pid == 0 => name.clone(),
         (0, _) if name.is_empty() => format!("{}{ended}", process(id.pid)),
         (0, _) => format!("{name}[{}]{ended}", id.pid),
         _ => format!("{}{ended}", thread_label(name, *id)),

@@ -96,6 +96,7 @@ fn capture() -> Check {
         ring_bytes: 1 << 20,
         targets: Targets::everything(),
         lock_files: false,
+        servers: super::live::Servers::default(),
         full: None,
     };
     let begun = std::time::Instant::now();

@@ -7,12 +7,15 @@ pub mod activities;
 pub mod identity;
 mod order;
 mod queue;
+pub mod remote;
 mod table;
 #[cfg(test)]
 mod tests;
 pub mod wait_for;
 
 pub use order::Reorder;
+pub use remote::Outcomes;
+use remote::RemoteLocks;
 pub use table::{Left, LockTable, Ongoing};
 
 use std::sync::Arc;
@@ -20,7 +23,8 @@ use std::sync::Arc;
 use identity::{Role, span_id};
 
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, SpanId, ThreadId, What,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, RemoteStep, SpanId,
+    ThreadId, What,
 };
 
 /// What tracking an event brings to light.
@@ -39,6 +43,7 @@ const LOST_AFTER: u64 = 120_000_000_000;
 #[derive(Default)]
 pub struct Tracker {
     table: LockTable,
+    remote: RemoteLocks,
     expired: u64,
 }
 
@@ -46,6 +51,26 @@ impl Tracker {
     /// The state of all locks, for reading.
     pub fn table(&self) -> &LockTable {
         &self.table
+    }
+
+    /// Takes the next step with a server's lock, in order of time.
+    pub fn apply_remote(&mut self, step: RemoteStep, out: &mut Outcomes) {
+        self.remote.apply(step, &mut self.table, out);
+    }
+
+    /// What clocks and silence tell of servers' locks: everything before this time was applied.
+    pub fn tick_remote(&mut self, now: u64, out: &mut Outcomes) {
+        self.remote.tick(now, &mut self.table, out);
+    }
+
+    /// A process ended that may hold servers' locks.
+    pub fn process_gone(&mut self, pid: u32, now: u64, out: &mut Outcomes) {
+        self.remote.process_gone(pid, now, &mut self.table, out);
+    }
+
+    /// Ends what goes on with servers' locks when observation ends.
+    pub fn finish_remote(&mut self, now: u64, out: &mut Outcomes) {
+        self.remote.finish(now, &mut self.table, out);
     }
 
     /// Takes the next event in order of time; appends the spans it completes.
@@ -166,6 +191,7 @@ impl Tracker {
             queue_depth,
             start_estimated: estimated,
             stacks: None,
+            remote: None,
         })
     }
 
@@ -193,6 +219,7 @@ impl Tracker {
             sleeps: attempts,
             start_estimated: false,
             stacks: None,
+            remote: None,
         })
     }
 
@@ -231,6 +258,7 @@ impl Tracker {
             ended: HoldEnd::Released,
             precision,
             waiters,
+            remote: None,
         }
     }
 }

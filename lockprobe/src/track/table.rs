@@ -85,6 +85,9 @@ struct Lock {
 #[derive(Default)]
 pub struct LockTable {
     waiting: BTreeMap<ThreadId, Ongoing>,
+    /// Attempts at locks of servers. A thread may have many under way, and wait for a mutex in
+    /// between.
+    remote: BTreeMap<(ThreadId, LockId), Ongoing>,
     locks: HashMap<LockId, Lock>,
     left: BTreeMap<LockId, Left>,
 }
@@ -177,23 +180,61 @@ impl LockTable {
 
     /// Waits going on, in order of thread.
     pub fn waiting(&self) -> impl Iterator<Item = &Ongoing> {
-        self.waiting.values()
+        self.waiting.values().chain(self.remote.values())
     }
 
     /// The wait of a thread, if it waits.
     pub fn wait_of(&self, id: ThreadId) -> Option<&Ongoing> {
-        self.waiting.get(&id)
+        self.waiting.get(&id).or_else(|| self.remote_of(id).next())
+    }
+
+    /// The attempts of a thread at locks of servers.
+    pub fn remote_of(&self, id: ThreadId) -> impl Iterator<Item = &Ongoing> {
+        let all = self.remote.range((id, LockId::FIRST)..);
+        all.take_while(move |((thread, _), _)| *thread == id).map(|(_, wait)| wait)
+    }
+
+    /// All that a thread waits for.
+    pub fn waits_of(&self, id: ThreadId) -> impl Iterator<Item = &Ongoing> {
+        self.waiting.get(&id).into_iter().chain(self.remote_of(id))
+    }
+
+    /// The wait of a thread for one lock.
+    pub fn wait_for(&self, id: ThreadId, lock: &LockId) -> Option<&Ongoing> {
+        let local = self.waiting.get(&id).filter(|wait| wait.lock.id == *lock);
+        local.or_else(|| self.remote.get(&(id, *lock)))
     }
 
     /// Waits for one lock, in order of thread.
     pub fn waiting_for(&self, lock: &LockId) -> impl Iterator<Item = &Ongoing> {
         let threads = self.locks.get(lock).into_iter().flat_map(|l| &l.waiting);
-        threads.filter_map(|id| self.waiting.get(id))
+        threads.filter_map(|id| self.wait_for(*id, lock))
     }
 
     /// How many waits are going on.
     pub fn waiting_count(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.remote.len()
+    }
+
+    /// Notes an attempt at a server's lock, or who has it now.
+    pub(super) fn begin_remote(&mut self, wait: Ongoing) {
+        let key = (wait.thread.id, wait.lock.id);
+        if let Some(known) = self.remote.get_mut(&key) {
+            known.confirmed = wait.confirmed;
+            known.current_holder = wait.current_holder;
+            return;
+        }
+        if self.remote.len() < AT_MOST {
+            self.lock(key.1).waiting.insert(key.0);
+            self.remote.insert(key, wait);
+        }
+    }
+
+    /// Notes its end.
+    pub(super) fn end_remote(&mut self, thread: ThreadId, id: LockId) {
+        if self.remote.remove(&(thread, id)).is_some() {
+            self.lock(id).waiting.remove(&thread);
+        }
     }
 
     pub(super) fn begin(&mut self, wait: Ongoing) {

@@ -10,6 +10,7 @@ fn lock(address: u64) -> Arc<LockDescription> {
         name: format!("lock{address}").into(),
         confirmed: true,
         call_site: None,
+        address: None,
     })
 }
 

@@ -18,6 +18,7 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need { package: "gcc", proof: "gcc", why: "live tests compile small C programs that lock" },
     Need { package: "libc6-dev", proof: "/usr/include/pthread.h", why: "their headers" },
+    Need { package: "musl-tools", proof: "musl-gcc", why: "live tests watch locks of musl" },
     Need { package: "g++", proof: "g++", why: "live tests watch locks of C++" },
     Need { package: "golang-go", proof: "go", why: "live tests watch a Go program" },
     Need { package: "default-jdk-headless", proof: "javac", why: "live tests watch locks of Java" },

@@ -209,7 +209,15 @@ impl Locks {
                 None => return None,
             },
         };
-        Some(Taking { kind, mode, inner, confirmed: true })
+        // Where musl finds that a mutex can never be had, it sleeps for good on a word of its own
+        // (src/thread/pthread_mutex_timedlock.c): that word was never marked as waited for.
+        let marked = wait.value >> 31 != 0 || wait.priority_inheritance;
+        (kind != LockKind::MuslMutex || marked).then_some(Taking {
+            kind,
+            mode,
+            inner,
+            confirmed: true,
+        })
     }
 
     fn described(&self, wait: &WaitSeen) -> Option<&Described> {
@@ -306,6 +314,7 @@ fn describe(
         name: name(kind, address, id, fact),
         confirmed,
         call_site,
+        address: None,
     })
 }
 

@@ -41,6 +41,8 @@ pub fn first_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
     let mut words = wait.words?;
     match taking.kind {
         LockKind::PthreadMutex => words[2] = wait.first_owner?,
+        // What the call expected there is what the thread saw there before it slept.
+        LockKind::MuslMutex if !wait.priority_inheritance => words[0] = wait.value,
         // The kernel hands it over, and the thread sleeps but once.
         LockKind::PriorityInheritance => {}
         _ if wait.sleeps == 1 => {}

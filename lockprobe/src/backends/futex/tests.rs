@@ -1,7 +1,7 @@
 //! Stories of the futex backend: what the kernel half saw, and what it means.
 
 use super::*;
-use crate::model::{LockFact, Precision, SiteClass, SiteFact, Thread, ThreadFact};
+use crate::model::{LockFact, LockId, Precision, SiteClass, SiteFact, Thread, ThreadFact};
 
 const MS: u64 = 1_000_000;
 const PID: u32 = 10;
@@ -12,6 +12,7 @@ const CONDITION: u64 = 0x402;
 const RUST: u64 = 0x403;
 const SHARED: u64 = 0x404;
 const STRANGE: u64 = 0x405;
+const MUSL: u64 = 0x406;
 /// Callers of the shared frame.
 const TIMED_LOCK: u64 = 0x501;
 const TIMED_CONDITION: u64 = 0x502;
@@ -79,6 +80,7 @@ fn futex() -> Futex {
         site(0, CONDITION, SiteClass::Idle),
         site(0, RUST, SiteClass::Lock(LockKind::RustMutex)),
         site(0, SHARED, SiteClass::ByCaller(8)),
+        site(0, MUSL, SiteClass::Lock(LockKind::MuslMutex)),
         site(1, TIMED_LOCK, SiteClass::Lock(LockKind::PthreadMutex)),
         site(1, TIMED_CONDITION, SiteClass::Idle),
     ] {
@@ -376,6 +378,41 @@ fn the_owner_of_a_priority_inheritance_lock_is_its_word() {
     let (_, events) = tell([Observation::Wait(inherited)]);
     assert_eq!(holders(&events)[0], Some((7, HolderSource::OwnerWord)));
     assert!(events.iter().all(|e| e.lock.kind == LockKind::PriorityInheritance));
+}
+
+#[test]
+fn a_mutex_of_musl_begins_before_its_word_and_may_name_its_owner_there() {
+    let musl = |value: u32, word: u32| WaitSeen {
+        value,
+        words: Some([word, 0, 0, 0, 0, 0]),
+        first_owner: Some(0),
+        sleeps: 2,
+        ..at(MUSL, wait(2, 10, 50, 1))
+    };
+    let known = |wait: WaitSeen| {
+        let met = Observation::Wait(WaitSeen { address: 0x9000, ..wait_of_waker() });
+        tell([met, Observation::Wait(wait)])
+    };
+    fn wait_of_waker() -> WaitSeen {
+        wait(1, 1, 2, 7)
+    }
+    // Recursive, and whoever had it first is in what the call expected.
+    let (_, events) = known(musl(0x8000_0001, 0x8000_0003));
+    let lock = LockId::Private { pid: PID, image: 0, address: LOCK - 4 };
+    let of_lock: Vec<_> = events.iter().filter(|e| e.lock.id == lock).cloned().collect();
+    assert!(!of_lock.is_empty() && of_lock.iter().all(|e| e.lock.kind == LockKind::MuslMutex));
+    assert!(holders(&of_lock).iter().all(|h| *h == Some((1, HolderSource::OwnerWord))));
+    // Normal: it is taken, and who let it go had it, unless it changed hands.
+    let normal = WaitSeen { sleeps: 1, ..musl(0x8000_0010, 0x8000_0010) };
+    let (_, events) = tell([Observation::Wait(normal)]);
+    assert!(holders(&events).iter().all(|h| *h == Some((1, HolderSource::Waker))));
+    assert_eq!(ends(&events), [(50, 2, "acquired", 1)]);
+    let (_, events) = tell([Observation::Wait(musl(0x8000_0010, 0x8000_0010))]);
+    assert!(holders(&events).iter().all(Option::is_none));
+    // For good, on a word that is no mutex.
+    let (futex, events) = tell([Observation::Wait(musl(0, 0))]);
+    assert!(events.is_empty());
+    assert_eq!(futex.skipped().unclassified, 1);
 }
 
 #[test]

@@ -182,7 +182,7 @@ impl LockFiles {
             Some((time, _)) => made.is_some_and(|made| made + SLACK >= time),
             None => true,
         });
-        let named = |says: &crate::model::Said, id, gone| Held {
+        let named = |says: &crate::model::NamedProcess, id, gone| Held {
             id,
             name: Some(says.name.clone()),
             source: HolderSource::FileContent,

@@ -76,6 +76,7 @@ impl Names {
             name: self.name(lock.id),
             confirmed: true,
             call_site: None,
+            address: None,
         });
         self.described.insert(lock.id, described.clone());
         self.keys.insert(lock.key, lock.id);

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::lock::END_OF_FILE;
 use crate::model::{
     FileFact, FoundFile, HolderFact, HolderSource, LockFileFact, LockFileSeen, LockKind, Mode,
-    NamedState, Outcome, Precision, Said, ThreadId,
+    NamedProcess, NamedState, Outcome, Precision, ThreadId,
 };
 
 const MS: u64 = 1_000_000;
@@ -309,7 +309,7 @@ fn a_name_whose_file_is_locked_in_another_way_is_no_lock() {
 fn found(directory: &str, made: Option<u64>, says: Option<(u32, u32, NamedState)>) -> Observation {
     let says = says.map(|(pid, host_pid, state)| {
         let name = if host_pid == 0 { String::new() } else { format!("p{host_pid}") };
-        Said { pid, host_pid, name, threads: 1, state }
+        NamedProcess { pid, host_pid, name, threads: 1, state }
     });
     Observation::Fact(Fact::LockFile(LockFileFact {
         root: (8, 2),

@@ -57,6 +57,8 @@ fn run(scenario: Scenario) -> anyhow::Result<(Truth, Ended)> {
         stack_threshold: Duration::from_millis(10),
         no_stacks: false,
         lock_files: false,
+        no_servers: true,
+        server: Vec::new(),
         min_wait: Duration::from_millis(1),
         duration: Some(Duration::from_secs(30)),
         ring_size: 4 << 20,

@@ -20,7 +20,7 @@ use words::Words;
 
 use super::cache::Cache;
 use crate::model::thread::printable;
-use crate::model::{FoundFile, LockFileFact, NamedState, Said, ThreadId};
+use crate::model::{FoundFile, LockFileFact, NamedProcess, NamedState, ThreadId};
 
 /// Bytes read of a file: what names a process is short.
 const LONGEST: u64 = 256;
@@ -94,7 +94,7 @@ impl LockFiles {
             let same =
                 still.is_some_and(|now| (now.dev(), now.ino()) == (about.dev(), about.ino()));
             match said.state {
-                NamedState::Gone if !same => Said { state: NamedState::Unknown, ..said },
+                NamedState::Gone if !same => NamedProcess { state: NamedState::Unknown, ..said },
                 _ => said,
             }
         });
@@ -102,20 +102,26 @@ impl LockFiles {
     }
 
     /// Who a process is that a file names, as a thread that found the file would number it.
-    fn judge(&mut self, thread: ThreadId, words: &Words, written: &Written, stamp: Stamp) -> Said {
-        let unknown = Said { pid: words.pid, ..Said::default() };
+    fn judge(
+        &mut self,
+        thread: ThreadId,
+        words: &Words,
+        written: &Written,
+        stamp: Stamp,
+    ) -> NamedProcess {
+        let unknown = NamedProcess { pid: words.pid, ..NamedProcess::default() };
         let here = words.host.as_deref().is_none_or(|host| people::is_host_of(thread, host));
         if !here {
             return unknown;
         }
-        let gone = Said { state: NamedState::Gone, ..unknown.clone() };
+        let gone = NamedProcess { state: NamedState::Gone, ..unknown.clone() };
         if self.gone.get(&stamp).is_some() {
             return gone;
         }
         match self.people.named(thread, words.pid, written) {
             Named::There(Process { pid, name, threads }) => {
                 let name = printable(&name);
-                Said { host_pid: pid, name, threads, state: NamedState::There, ..unknown }
+                NamedProcess { host_pid: pid, name, threads, state: NamedState::There, ..unknown }
             }
             Named::Gone => {
                 self.gone.insert(stamp, ());

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 
 use super::{Sink, Told, duration, holder_label, tell, thread_label};
-use crate::model::{AcquireSpan, Finding, Holder, Outcome, Record, Session};
+use crate::model::{
+    AcquireSpan, Finding, HoldSpan, Holder, LockDescription, Outcome, Record, Session,
+};
 
 const PROCESSES_AT_MOST: usize = 65_536;
 const HEADER: &str = "    TIME  PROCESS               THREAD                 WAIT        LOCK                                     HELD BY";
@@ -46,6 +48,17 @@ fn fit_end(text: &str, width: usize) -> String {
         return fit(text, width);
     }
     let tail: String = text.chars().skip(length - (width - 1)).collect();
+    format!("…{tail}")
+}
+
+/// A lock by its name; one that a server keeps by its address, of which the end tells most.
+fn shown(lock: &LockDescription, width: usize) -> String {
+    let Some(address) = lock.address.as_deref() else { return fit_end(&lock.name, width) };
+    let length = address.chars().count();
+    if length <= width {
+        return address.to_owned();
+    }
+    let tail: String = address.chars().skip(length - (width - 1)).collect();
     format!("…{tail}")
 }
 
@@ -96,17 +109,13 @@ impl Console {
     }
 
     fn acquire(&mut self, span: &AcquireSpan) -> std::io::Result<()> {
-        if !self.header_shown {
-            self.header_shown = true;
-            let header = self.paint(Style::new().bold(), HEADER);
-            writeln!(self.out, "{header}")?;
-        }
+        self.header()?;
         let wait = duration(span.end - span.start);
         let wait = if span.start_estimated { format!("~{wait}") } else { wait };
         let time = self.since_start(span.end);
         let process = fit(&self.process(span.thread.id.pid), 20);
         let thread = fit(&thread_label(&span.thread.name(), span.thread.id), 21);
-        let lock = fit_end(&span.lock.name, 39);
+        let lock = shown(&span.lock, 39);
         let remark = match (span.outcome, span.error) {
             (Outcome::Acquired, _) => String::new(),
             (Outcome::Abandoned, error) => format!("  gave up: {}", error.unwrap_or("unknown")),
@@ -124,6 +133,31 @@ impl Console {
             Some(stacks) if self.stacks => self.stacks(span, stacks),
             _ => Ok(()),
         }
+    }
+
+    fn header(&mut self) -> std::io::Result<()> {
+        if self.header_shown {
+            return Ok(());
+        }
+        self.header_shown = true;
+        let header = self.paint(Style::new().bold(), HEADER);
+        writeln!(self.out, "{header}")
+    }
+
+    fn hold(&mut self, span: &HoldSpan) -> std::io::Result<()> {
+        self.header()?;
+        let time = self.since_start(span.end);
+        let process = fit(&self.process(span.holder.id.pid), 20);
+        let thread = fit(&thread_label(&span.holder.name, span.holder.id), 21);
+        let held = format!("{:<10}", format!("held {}", duration(span.end - span.start)));
+        let lock = shown(&span.lock, 39);
+        let renewals = span.remote.as_ref().map_or(0, |remote| remote.renewals);
+        let renewed = if renewals > 0 { format!(", {renewals}x renewed") } else { String::new() };
+        let end = span.ended.name().replace('_', " ");
+        writeln!(
+            self.out,
+            "{time:>8.3}  {process:<20}  {thread:<21}  {held}  {lock:<39}  {end}{renewed}"
+        )
     }
 
     fn finding(&mut self, finding: &Finding) -> std::io::Result<()> {
@@ -152,7 +186,9 @@ impl Sink for Console {
                 self.services.insert(process.pid, process.service.clone());
             }
             Record::Acquire(span) => self.acquire(span)?,
-            // A hold shows in the waits it caused and in the sums.
+            // A hold shows in the waits it caused and in the sums; of one that a server grants its end
+            // is half of what there is to see.
+            Record::Hold(span) if span.remote.is_some() => self.hold(span)?,
             Record::Hold(_) => {}
             Record::Finding(finding) => self.finding(finding)?,
             Record::Inversion(inversion) => self.inversion(inversion)?,

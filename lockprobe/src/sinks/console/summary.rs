@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 
-use super::{Console, duration, fit, fit_end};
+use super::{Console, duration, fit, shown};
 use crate::model::{LockSummary, Losses, Precision, Summary};
 
 /// Most locks shown; the rest are counted in one line.
@@ -46,6 +46,17 @@ impl Console {
                 writeln!(self.out, "  and {} more", summary.locks.len() - ROWS)?;
             }
         }
+        for blind in &summary.blind {
+            writeln!(
+                self.out,
+                "Not seen: what {}[{}] says to {} at {}, which is {}.",
+                blind.service,
+                blind.pid,
+                blind.dialect.name(),
+                blind.server,
+                blind.why,
+            )?;
+        }
         self.losses(&summary.losses)
     }
 
@@ -87,7 +98,7 @@ impl Console {
             quantile(0.95),
             quantile(0.99),
             duration(counts.longest),
-            fit_end(&row.lock.name, 39),
+            shown(&row.lock, 39),
             fit(&process, 20),
             if holder.is_some() { self.held_by(holder) } else { "-".to_owned() },
             if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) },

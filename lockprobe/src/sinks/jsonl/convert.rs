@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::full;
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, Activity, CallSite, Edge, Finding, HoldEnd, HoldSpan, Holder, LockDescription,
-    LockSummary, Losses, Precision, ProcessFact, Record, Session, SpanId, Summary,
+    AcquireSpan, Activity, CallSite, Edge, Finding, HoldSpan, Holder, LockDescription, LockSummary,
+    Losses, Notice, Precision, ProcessFact, Record, Remote, Session, SpanId, Summary,
 };
 
 pub(super) type Object = Map<String, Value>;
@@ -83,7 +83,7 @@ pub(super) fn lock(o: &mut Object, lock: &LockDescription) {
     put(o, LOCK_SYSTEM_NAME, lock.kind.system());
     put(o, LOCK_TYPE, lock.kind.name());
     put(o, LOCK_NAME, &*lock.name);
-    put(o, LOCK_ID, lock.id.to_string());
+    put(o, LOCK_ID, lock.identity());
     if let Some(scope) = lock.id.scope() {
         put(o, LOCK_SCOPE, scope);
     }
@@ -135,6 +135,9 @@ fn acquire(o: &mut Object, s: &AcquireSpan, session: &Session, services: &HashMa
     if let Some(has) = &s.holder {
         holder(o, has);
     }
+    if let Some(of_server) = &s.remote {
+        remote(o, of_server);
+    }
     for (key, text) in s.stacks.iter().flat_map(|stacks| stacks.attributes()) {
         put(o, key, text);
     }
@@ -165,20 +168,76 @@ fn hold(o: &mut Object, s: &HoldSpan, session: &Session, services: &HashMap<u32,
     lock(o, &s.lock);
     put(o, LOCK_HOLD_DURATION, seconds(s.end - s.start));
     put(o, LOCK_HOLD_PRECISION, precision_name(s.precision));
-    let ended = match s.ended {
-        HoldEnd::Released => "released",
-        HoldEnd::Unknown => "unknown",
-    };
-    put(o, LOCK_HOLD_END, ended);
+    put(o, LOCK_HOLD_END, s.ended.name());
     put(o, LOCK_HOLDER_SOURCE, s.holder.source.name());
     put(o, LOCK_WAITERS, s.waiters);
+    if let Some(of_server) = &s.remote {
+        remote(o, of_server);
+    }
+}
+
+/// What locks of servers have beside.
+fn remote(o: &mut Object, remote: &Remote) {
+    if let Some(server) = remote.server {
+        put(o, SERVER_ADDRESS, server.ip().to_string());
+        put(o, SERVER_PORT, server.port());
+    }
+    if let Some(owner) = remote.owner {
+        put(o, LOCK_OWNER_HASH, format!("{:016x}", owner.0));
+    }
+    if let Some(lease) = remote.lease {
+        put(o, LOCK_LEASE_DURATION, seconds(lease));
+    }
+    if remote.renewals > 0 {
+        put(o, LOCK_RENEWAL_COUNT, remote.renewals);
+    }
+    if let Some(fence) = remote.fence {
+        put(o, LOCK_FENCING_TOKEN, fence);
+    }
+    if let Some(ahead) = remote.ahead {
+        put(o, LOCK_QUEUE_AHEAD, ahead);
+    }
+    if let Some(said) = &remote.said {
+        put(o, LOCK_HOLDER_SAID, &**said);
+    }
+}
+
+/// The hold that something was noticed of.
+fn noticed(o: &mut Object, notice: &Notice, session: &Session) {
+    let hold = &notice.hold;
+    lock(o, &hold.lock);
+    put(o, LOCK_HOLDER_PID, hold.thread.id.pid);
+    put(o, LOCK_HOLDER_TID, hold.thread.id.tid);
+    put(o, LOCK_HOLDER_NAME, hold.thread.name());
+    put(o, SERVER_ADDRESS, hold.server.ip().to_string());
+    put(o, SERVER_PORT, hold.server.port());
+    put(o, "acquired_time_unix_nano", session.unix_nanos(hold.since));
+    if let Some(owner) = hold.owner {
+        put(o, LOCK_OWNER_HASH, format!("{:016x}", owner.0));
+    }
+    if let Some(lease) = hold.lease {
+        put(o, LOCK_LEASE_DURATION, seconds(lease));
+    }
+    if let Some(deadline) = hold.deadline {
+        put(o, "deadline_time_unix_nano", session.unix_nanos(deadline));
+    }
+    put(o, LOCK_RENEWAL_COUNT, hold.renewals);
+    if let Some((thread, owner)) = &notice.other {
+        let mut other = Object::new();
+        put(&mut other, PROCESS_PID, thread.id.pid);
+        put(&mut other, THREAD_ID, thread.id.tid);
+        if let Some(owner) = owner {
+            put(&mut other, LOCK_OWNER_HASH, format!("{:016x}", owner.0));
+        }
+        put(o, "other", Value::Object(other));
+    }
 }
 
 fn finding(o: &mut Object, finding: &Finding, session: &Session) {
     put(o, "record", "finding");
     put(o, LOCK_FINDING_TYPE, finding.kind.name());
     put(o, LOCK_FINDING_ID, format!("{:016x}", finding.id));
-    put(o, LOCK_FINDING_STATE, if finding.ended.is_some() { "end" } else { "begin" });
+    put(o, LOCK_FINDING_STATE, state_of(finding));
     put(o, "start_time_unix_nano", session.unix_nanos(finding.formed));
     put(o, "time_unix_nano", session.unix_nanos(finding.found));
     if let Some(ended) = finding.ended {
@@ -189,6 +248,17 @@ fn finding(o: &mut Object, finding: &Finding, session: &Session) {
     put(o, if finding.kind.is_circle() { "cycle" } else { "waits" }, waits);
     if let Some(activity) = &finding.holder {
         put(o, "holder", doing(activity));
+    }
+    if let Some(notice) = &finding.remote {
+        noticed(o, notice, session);
+    }
+}
+
+fn state_of(finding: &Finding) -> &'static str {
+    match finding.ended {
+        Some(_) => "end",
+        None if finding.kind.is_moment() => "moment",
+        None => "begin",
     }
 }
 

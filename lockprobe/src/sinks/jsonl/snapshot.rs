@@ -44,7 +44,7 @@ fn edge(agent: &Agent) -> Option<Value> {
     Some(json!({
         PROCESS_PID: agent.id.pid,
         THREAD_ID: agent.id.tid,
-        LOCK_ID: wait.lock.id.to_string(),
+        LOCK_ID: wait.lock.identity(),
         LOCK_HOLDER_PID: holder.id.pid,
         LOCK_HOLDER_TID: holder.id.tid,
         LOCK_HOLDER_SOURCE: holder.source.name(),

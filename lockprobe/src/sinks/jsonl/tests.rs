@@ -84,6 +84,7 @@ fn lock() -> Arc<LockDescription> {
             module: "worker".into(),
             offset: 1,
         }),
+        address: None,
     })
 }
 
@@ -132,6 +133,7 @@ fn acquire() -> AcquireSpan {
         queue_depth: 3,
         start_estimated: true,
         stacks: Some(stacks()),
+        remote: None,
     }
 }
 
@@ -145,6 +147,7 @@ fn hold() -> HoldSpan {
         ended: HoldEnd::Released,
         precision: Precision::LowerBound,
         waiters: 1,
+        remote: None,
     }
 }
 
@@ -167,6 +170,7 @@ fn finding() -> Finding {
         waits: vec![edge],
         waiters: 1,
         holder: None,
+        remote: None,
     }
 }
 
@@ -266,6 +270,7 @@ fn summary() -> Summary {
         findings: 1,
         losses,
         received: 9,
+        blind: Vec::new(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::process::Process;
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockDescription, Outcome, Precision, Session, SpanId,
-    ThreadId, names,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockDescription, Outcome, Owner, Precision, Remote,
+    Session, SpanId, ThreadId, names,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{
@@ -23,6 +23,10 @@ pub mod events {
     pub const CONTENDED: &str = "lock.contended";
     /// The wait ended with the lock.
     pub const ACQUIRED: &str = "lock.acquired";
+    /// The lease ended.
+    pub const EXPIRED: &str = "lock.expired";
+    /// The server took it back.
+    pub const REVOKED: &str = "lock.revoked";
     /// The holder let go.
     pub const RELEASED: &str = "lock.released";
 }
@@ -170,7 +174,11 @@ fn acquire(span: &AcquireSpan, session: &Session) -> Span {
     let mut out = bare(span.id, parent, "acquire", &span.lock, (span.start, span.end), session);
     out.attributes = acquire_attributes(span);
     let (start, end) = (out.start_time_unix_nano, out.end_time_unix_nano);
-    out.events = vec![event(events::REQUESTED, start), event(events::CONTENDED, start)];
+    out.events = vec![event(events::REQUESTED, start)];
+    // A server may have granted the lock at once; all other spans are of waits.
+    if span.remote.as_ref().is_none_or(|remote| remote.requests > 1 || span.holder.is_some()) {
+        out.events.push(event(events::CONTENDED, start));
+    }
     if span.outcome == Outcome::Acquired {
         out.events.push(event(events::ACQUIRED, end));
     }
@@ -215,6 +223,9 @@ fn acquire_attributes(span: &AcquireSpan) -> Vec<KeyValue> {
     let stacks = span.stacks.iter().flat_map(|stacks| stacks.attributes());
     list.extend(stacks.map(|(name, stack)| text(name, stack)));
     whose(&mut list, span.thread.id, span.thread.name());
+    if let Some(remote) = &span.remote {
+        describe_remote(&mut list, remote);
+    }
     if let Some(site) = &span.lock.call_site {
         if !site.function.is_empty() {
             list.push(text(names::CODE_FUNCTION_NAME, &*site.function));
@@ -233,13 +244,20 @@ fn hold(span: &HoldSpan, session: &Session) -> Span {
     let mut list = Vec::with_capacity(10);
     describe(&mut list, &span.lock);
     list.push(text(names::LOCK_HOLD_PRECISION, precision(span.precision)));
-    list.push(text(names::LOCK_HOLD_END, hold_end(span.ended)));
+    list.push(text(names::LOCK_HOLD_END, span.ended.name()));
     list.push(text(names::LOCK_HOLDER_SOURCE, span.holder.source.name()));
     whose(&mut list, span.holder.id, span.holder.name.clone());
-    out.attributes = list;
-    if span.ended == HoldEnd::Released {
-        out.events = vec![event(events::RELEASED, out.end_time_unix_nano)];
+    if let Some(remote) = &span.remote {
+        describe_remote(&mut list, remote);
     }
+    out.attributes = list;
+    let end = match span.ended {
+        HoldEnd::Released | HoldEnd::ConnectionClosed => Some(events::RELEASED),
+        HoldEnd::Expired | HoldEnd::Orphaned => Some(events::EXPIRED),
+        HoldEnd::Revoked => Some(events::REVOKED),
+        HoldEnd::Unknown => None,
+    };
+    out.events = end.map(|name| event(name, out.end_time_unix_nano)).into_iter().collect();
     out
 }
 
@@ -269,9 +287,28 @@ fn describe(list: &mut Vec<KeyValue>, lock: &LockDescription) {
     list.push(text(names::LOCK_SYSTEM_NAME, lock.kind.system()));
     list.push(text(names::LOCK_TYPE, lock.kind.name()));
     list.push(text(names::LOCK_NAME, &*lock.name));
-    list.push(text(names::LOCK_ID, lock.id.to_string()));
+    list.push(text(names::LOCK_ID, lock.identity()));
     list.extend(lock.id.scope().map(|scope| text(names::LOCK_SCOPE, scope)));
     list.push(text(names::LOCK_CONFIDENCE, if lock.confirmed { "confirmed" } else { "candidate" }));
+}
+
+/// What locks of servers have beside.
+fn describe_remote(list: &mut Vec<KeyValue>, remote: &Remote) {
+    if let Some(server) = remote.server {
+        list.push(text(names::SERVER_ADDRESS, server.ip().to_string()));
+        list.push(int(names::SERVER_PORT, server.port().into()));
+    }
+    let hash = |owner: Owner| text(names::LOCK_OWNER_HASH, format!("{:016x}", owner.0));
+    list.extend(remote.owner.map(hash));
+    let lease = |lease: u64| seconds(names::LOCK_LEASE_DURATION, lease);
+    list.extend(remote.lease.map(lease));
+    if remote.renewals > 0 {
+        list.push(int(names::LOCK_RENEWAL_COUNT, remote.renewals.into()));
+    }
+    let number = |n: u64| int(names::LOCK_FENCING_TOKEN, i64::try_from(n).unwrap_or(i64::MAX));
+    list.extend(remote.fence.map(number));
+    list.extend(remote.ahead.map(|ahead| int(names::LOCK_QUEUE_AHEAD, ahead.into())));
+    list.extend(remote.said.as_deref().map(|said| text(names::LOCK_HOLDER_SAID, said)));
 }
 
 /// What is unknown is left out.
@@ -338,12 +375,5 @@ fn precision(precision: Precision) -> &'static str {
         Precision::Exact => "exact",
         Precision::LowerBound => "lower_bound",
         Precision::Unknown => "unknown",
-    }
-}
-
-fn hold_end(end: HoldEnd) -> &'static str {
-    match end {
-        HoldEnd::Released => "released",
-        HoldEnd::Unknown => "unknown",
     }
 }

@@ -62,7 +62,7 @@ fn edge(
         }
         // A lock whose holder is not known stands for it.
         None => {
-            let lock = escaped(&wait.lock.id.to_string());
+            let lock = escaped(&wait.lock.identity());
             writeln!(out, "  \"{lock}\" [label=\"holder unknown\", style=dashed];")?;
             writeln!(out, "  \"{from}\" -> \"{lock}\" [label=\"{label}\"];")
         }

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{number, text};
-use crate::model::{FoundFile, LockFileFact, NamedState, Said};
+use crate::model::{FoundFile, LockFileFact, NamedProcess, NamedState};
 
 /// The fact as a JSON object.
 pub fn to_json(fact: &LockFileFact) -> Value {
     let LockFileFact { root, directory, name, at, path, found } = fact;
-    let said = |said: &Said| {
-        let Said { pid, host_pid, name, threads, state } = said;
+    let said = |said: &NamedProcess| {
+        let NamedProcess { pid, host_pid, name, threads, state } = said;
         json!({
             "pid": pid, "host_pid": host_pid, "name": name, "threads": threads,
             "state": state.name(),
@@ -29,7 +29,7 @@ pub fn from_json(value: &Value) -> Option<LockFileFact> {
     let pair = |value: &Value| Some((value[0].as_u64()?, value[1].as_u64()?));
     let said = |value: &Value| {
         let state = value["state"].as_str()?;
-        Some(Said {
+        Some(NamedProcess {
             pid: number(&value["pid"])?,
             host_pid: number(&value["host_pid"])?,
             name: text(&value["name"])?,
@@ -63,7 +63,7 @@ pub fn examples() -> impl Iterator<Item = LockFileFact> {
         path: Some("/a/c".into()),
         found,
     };
-    let said = |state| Said { pid: 7, host_pid: 70, name: "w".into(), threads: 2, state };
+    let said = |state| NamedProcess { pid: 7, host_pid: 70, name: "w".into(), threads: 2, state };
     let found = |state| FoundFile { made: Some(5), says: Some(said(state)) };
     let named = NamedState::ALL.map(|state| whole(Some(found(state))));
     let plain = whole(Some(FoundFile::default()));

@@ -4,7 +4,7 @@ use std::fs;
 
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::{Options, btf, full, kernel_locks, machine};
+use super::{Options, btf, full, kernel_locks, machine, servers};
 use crate::model::Session;
 use crate::source::Error;
 
@@ -29,6 +29,11 @@ pub fn kernel_release() -> String {
 /// Whether lockprobe's programs can be loaded on a kernel of this release.
 pub fn is_new_enough(release: &str) -> bool {
     version_of(release) >= OLDEST_KERNEL
+}
+
+/// Whether the running kernel is this new.
+pub fn is_at_least(version: (u32, u32)) -> bool {
+    version_of(&kernel_release()) >= version
 }
 
 fn version_of(release: &str) -> (u32, u32) {
@@ -104,6 +109,9 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
     if options.lock_files && programs == Programs::All {
         super::attach::load_lock_files(&mut ebpf, &btf)?;
     }
+    if programs == Programs::All && super::follows_servers(options) {
+        super::servers::load(&mut ebpf, &btf, &options.servers)?;
+    }
     if options.full.is_some() {
         full::prepare(&mut ebpf, &btf)?;
     }
@@ -163,6 +171,7 @@ fn constants(
     let structures = [
         &["task_struct", "sched_entity", "signal_struct", "pid", registers],
         &kernel_locks::STRUCTURES[..],
+        &servers::STRUCTURES[..],
     ];
     let structures = structures.concat();
     let offsets = btf::offsets(blob, &structures).ok_or_else(|| {
@@ -205,6 +214,7 @@ fn constants(
     ];
     constants.extend(machine::HERE.constants(&get)?);
     constants.extend(kernel_locks::constants(&get, &offsets)?);
+    constants.extend(servers::constants(&get)?);
     Ok(constants)
 }
 

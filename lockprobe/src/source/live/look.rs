@@ -43,6 +43,7 @@ impl Look {
             ring_bytes: RING_BYTES,
             targets: targets.clone(),
             lock_files: false,
+            servers: super::Servers::none(),
             full: None,
         };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;

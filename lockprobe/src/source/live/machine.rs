@@ -10,7 +10,7 @@ pub struct Machine {
     /// Constant, member, and how far behind its beginning, in bytes.
     registers: [(&'static str, &'static str, u64); 10],
     /// Constant and number.
-    calls: [(&'static str, u64); 17],
+    calls: [(&'static str, u64); 25],
 }
 
 /// arch/x86/entry/syscalls/syscall_64.tbl; arch/x86/include/asm/ptrace.h.
@@ -47,6 +47,14 @@ const X86_64: Machine = Machine {
         ("NR_SIGQUEUE", 129),
         ("NR_TGSIGQUEUE", 297),
         ("NR_PIDFD_SIGNAL", 424),
+        ("NR_READ", 0),
+        ("NR_WRITE", 1),
+        ("NR_SENDTO", 44),
+        ("NR_RECVFROM", 45),
+        ("NR_READV", 19),
+        ("NR_WRITEV", 20),
+        ("NR_SENDMSG", 46),
+        ("NR_RECVMSG", 47),
     ],
 };
 
@@ -85,6 +93,14 @@ const AARCH64: Machine = Machine {
         ("NR_SIGQUEUE", 138),
         ("NR_TGSIGQUEUE", 240),
         ("NR_PIDFD_SIGNAL", 424),
+        ("NR_READ", 63),
+        ("NR_WRITE", 64),
+        ("NR_SENDTO", 206),
+        ("NR_RECVFROM", 207),
+        ("NR_READV", 65),
+        ("NR_WRITEV", 66),
+        ("NR_SENDMSG", 211),
+        ("NR_RECVMSG", 212),
     ],
 };
 
@@ -172,6 +188,14 @@ mod tests {
             ("NR_SIGQUEUE", libc::SYS_rt_sigqueueinfo),
             ("NR_TGSIGQUEUE", libc::SYS_rt_tgsigqueueinfo),
             ("NR_PIDFD_SIGNAL", libc::SYS_pidfd_send_signal),
+            ("NR_READ", libc::SYS_read),
+            ("NR_WRITE", libc::SYS_write),
+            ("NR_SENDTO", libc::SYS_sendto),
+            ("NR_RECVFROM", libc::SYS_recvfrom),
+            ("NR_READV", libc::SYS_readv),
+            ("NR_WRITEV", libc::SYS_writev),
+            ("NR_SENDMSG", libc::SYS_sendmsg),
+            ("NR_RECVMSG", libc::SYS_recvmsg),
         ] {
             assert_eq!(here(name), number, "{name}");
         }

@@ -15,6 +15,7 @@ mod lock_files;
 mod look;
 mod machine;
 mod reader;
+pub mod servers;
 mod standing;
 mod synthetic;
 mod tables;
@@ -24,6 +25,7 @@ mod waits;
 
 pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
 pub use look::Look;
+pub use servers::Servers;
 pub use standing::Standings;
 pub use synthetic::Synthetic;
 pub use targets::Targets;
@@ -53,6 +55,8 @@ pub struct Options {
     pub targets: Targets,
     /// Also files that are locks by being there, which slows every system call of the machine.
     pub lock_files: bool,
+    /// Where lock servers listen whose clients are followed too.
+    pub servers: Servers,
     /// Every acquisition too, in the processes chosen.
     pub full: Option<Acquisitions>,
 }
@@ -106,6 +110,9 @@ impl Live {
             if options.lock_files {
                 lock_files::prepare(&mut ebpf)?;
                 attach::attach_lock_files(&mut ebpf)?;
+            }
+            if follows_servers(options) {
+                servers::attach(&mut ebpf)?;
             }
             attach::attach(&mut ebpf)?;
             (Some(ebpf), None)
@@ -176,6 +183,11 @@ impl Live {
             let _ = wait.recv();
         }
     }
+}
+
+/// Whether clients of lock servers are followed: asked for, and by a kernel that can.
+fn follows_servers(options: &Options) -> bool {
+    !options.servers.is_empty() && load::is_at_least(servers::OLDEST_KERNEL)
 }
 
 struct Following {

@@ -39,6 +39,7 @@ fn lock(name: &str) -> Arc<LockDescription> {
             module: "/usr/bin/worker".into(),
             offset: 0x10,
         }),
+        address: None,
     })
 }
 
@@ -71,6 +72,7 @@ fn acquire(n: u64) -> AcquireSpan {
         queue_depth: 1,
         start_estimated: false,
         stacks: None,
+        remote: None,
     }
 }
 
@@ -85,6 +87,7 @@ fn hold(n: u64, precision: Precision) -> HoldSpan {
         ended: HoldEnd::Released,
         precision,
         waiters: 1,
+        remote: None,
     }
 }
 

@@ -69,6 +69,9 @@ pub enum Binary {
     Locks(Vec<Probe>),
     /// It was made by the Go compiler, whose locks are its own.
     Go,
+    /// It is musl, or contains it: its lock functions call each other under no name, and a mutex
+    /// of the normal kind does not say whether it was had.
+    Musl,
     /// It has none, or cannot be read.
     Other,
 }
@@ -91,7 +94,7 @@ pub fn find(file: File, naive: bool) -> Binary {
     }
     let mut known = symbols(&elf);
     if !is_glibc(&elf) {
-        return Binary::Other;
+        return if has_one_of(&elf, &MUSL) { Binary::Musl } else { Binary::Other };
     }
     if !known.contains_key("pthread_mutex_lock") || !known.contains_key("pthread_mutex_unlock") {
         return Binary::Other;
@@ -130,8 +133,15 @@ fn is_glibc(elf: &Elf<'_>) -> bool {
         "__libc_single_threaded",
         "pthread_kill_other_threads_np",
     ];
+    has_one_of(elf, &MARKS)
+}
+
+/// A stage of its dynamic linker, which musl exports; what its locks sleep in.
+const MUSL: [&str; 2] = ["__dls3", "__timedwait_cp"];
+
+fn has_one_of(elf: &Elf<'_>, names: &[&str]) -> bool {
     let mut symbols = elf.dynamic_symbols().chain(elf.symbols()).filter(|s| s.is_definition());
-    symbols.any(|symbol| symbol.name().is_ok_and(|name| MARKS.contains(&name)))
+    symbols.any(|symbol| symbol.name().is_ok_and(|name| names.contains(&name)))
 }
 
 fn probe(

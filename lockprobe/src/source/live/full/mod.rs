@@ -64,6 +64,7 @@ pub struct Full {
 enum Found {
     Library(Key, String),
     Go,
+    Musl,
     Nothing,
 }
 
@@ -110,6 +111,10 @@ impl Full {
                 "process {pid} is a Go program, whose locks are Go's own and out of reach of full \
                  mode; trace it without --full"
             ))),
+            Found::Musl => Err(Error::Unsupported(format!(
+                "process {pid} has the locks of musl, which full mode does not follow; trace it \
+                 without --full"
+            ))),
             Found::Nothing => Err(Error::Unsupported(format!(
                 "full mode finds no glibc with POSIX lock functions in process {pid}; trace it \
                  without --full"
@@ -132,7 +137,7 @@ impl Full {
                         self.unfollowed += 1;
                     }
                 }
-                Found::Go => self.unfollowed += 1,
+                Found::Go | Found::Musl => self.unfollowed += 1,
                 Found::Nothing if self.expected.len() < PROCESSES => {
                     self.expected.insert(pid);
                 }
@@ -161,7 +166,7 @@ impl Full {
     }
 
     fn find(&mut self, pid: u32) -> Found {
-        let mut go = false;
+        let (mut go, mut musl) = (false, false);
         for file in candidates(pid) {
             let Ok(at) = fs::metadata(&file) else { continue };
             let key = (at.dev(), at.ino());
@@ -175,6 +180,10 @@ impl Full {
                         go = true;
                         continue;
                     }
+                    Binary::Musl => {
+                        musl = true;
+                        continue;
+                    }
                     Binary::Other => None,
                 };
                 self.libraries.insert(key, library);
@@ -183,7 +192,11 @@ impl Full {
                 return Found::Library(key, file);
             }
         }
-        if go { Found::Go } else { Found::Nothing }
+        match (go, musl) {
+            (true, _) => Found::Go,
+            (_, true) => Found::Musl,
+            _ => Found::Nothing,
+        }
     }
 
     /// Puts probes on some functions of a process, as an experiment.

@@ -1,5 +1,7 @@
 //! Findings in words.
 
+mod remote;
+
 use crate::model::{Activity, Doing, Edge, Finding, FindingKind, LockKind};
 use crate::sinks::{duration, thread_label};
 
@@ -23,6 +25,10 @@ pub fn tell(
         let title = format!("{} is over after {lasted}{}.", what(finding), at(ended));
         return Told { title, lines: Vec::new() };
     }
+    if let Some(notice) = &finding.remote {
+        let title = format!("{}{}:", what(finding), at(finding.formed));
+        return Told { title, lines: remote::lines(notice, finding.kind, process) };
+    }
     let age = duration(finding.found.saturating_sub(finding.formed));
     let title = match at(finding.found) {
         at if at.is_empty() => format!("{}, {age} old:", what(finding)),
@@ -42,6 +48,9 @@ fn what(finding: &Finding) -> String {
     let holder = || finding.holder.as_ref().map(label).unwrap_or_default();
     let lock = || finding.waits.first().map(|e| e.lock.name.to_string()).unwrap_or_default();
     let first = || finding.waits.first().map(waiter).unwrap_or_default();
+    if finding.remote.is_some() {
+        return remote::what(finding);
+    }
     match finding.kind {
         FindingKind::Deadlock => format!("DEADLOCK of {} threads", finding.waits.len()),
         FindingKind::SelfDeadlock => format!("SELF-DEADLOCK of {}", first()),
@@ -50,6 +59,8 @@ fn what(finding: &Finding) -> String {
         FindingKind::HolderStopped => format!("STOPPED HOLDER {} of {}", holder(), lock()),
         FindingKind::HolderFrozen => format!("FROZEN HOLDER {} of {}", holder(), lock()),
         FindingKind::HolderInIo => format!("HOLDER IN I/O {} of {}", holder(), lock()),
+        // The rest is about servers' locks, and has been told.
+        other => format!("{} {}", other.name(), lock()),
     }
 }
 

@@ -1,0 +1,213 @@
+//! Copying what a system call sent or received, from the caller's memory.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+use lockprobe_ebpf::wire::{BytesRecord, Counter, PIECES, PIECES_A_CALL, Thread, bytes_flag, kind};
+
+use crate::emit::{self, count};
+use crate::maps::*;
+use crate::task::Task;
+
+/// Bytes that are looked at to tell whether they matter.
+pub const HEAD: usize = 64;
+
+/// What is being looked at or copied, one call at a time: too much for the stack, and in a map the
+/// verifier follows none of its values through the loops.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Call {
+    /// Who makes it.
+    pub thread: Thread,
+    /// The first bytes.
+    pub head: [u8; HEAD],
+    /// The first buffer.
+    pub first: u64,
+    /// How much of the call is in it.
+    pub first_length: u64,
+    /// The call's length.
+    pub length: u64,
+    /// Further buffers: where the list of all lies, and how many there are.
+    list: u64,
+    count: u64,
+    /// On which connection.
+    connection: u64,
+    /// Bytes that went this way before.
+    offset: u64,
+    /// Bytes that are left to copy.
+    left: u64,
+    /// Where they lie.
+    at: u64,
+    /// How many of them lie there.
+    here: u64,
+    /// The next buffer.
+    index: u64,
+    /// Bits of `bytes_flag`.
+    flags: u64,
+}
+
+/// Room for a record and its data.
+#[repr(C)]
+struct Piece<const N: usize> {
+    record: BytesRecord,
+    data: [u8; N],
+}
+
+/// Memory of the caller; zero where it cannot be read.
+#[inline(always)]
+pub fn read_user<T: Copy>(at: u64, mut value: T) -> T {
+    // SAFETY: the helper checks the address and writes the size named, zeros if it fails.
+    unsafe { bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, at as *const _) };
+    value
+}
+
+impl Call {
+    /// The one this processor is at.
+    #[inline(always)]
+    pub fn here() -> Option<&'static mut Self> {
+        // SAFETY: this processor's slot, which no other program of ours uses meanwhile.
+        CALL.get_ptr_mut(0).map(|call| unsafe { &mut *call })
+    }
+
+    /// The call the thread is in; `None` for one that shows no buffers.
+    #[inline(always)]
+    pub fn of(task: Task, length: u64) -> Option<&'static mut Self> {
+        let call = Self::here()?;
+        let registers = task.registers();
+        let nr = registers.get(&REG_NR);
+        let at = registers.get(&REG_ARG1);
+        call.length = length;
+        (call.first, call.first_length) = (at, length);
+        (call.list, call.count) = (0, 0);
+        let plain = nr == NR_READ.load()
+            || nr == NR_WRITE.load()
+            || nr == NR_SENDTO.load()
+            || nr == NR_RECVFROM.load();
+        if !plain {
+            (call.list, call.count) = if nr == NR_READV.load() || nr == NR_WRITEV.load() {
+                (at, registers.get(&REG_ARG2))
+            } else if nr == NR_SENDMSG.load() || nr == NR_RECVMSG.load() {
+                // `struct msghdr`: the list and its length follow the address and its length.
+                let [list, count] = read_user(at + 16, [0u64; 2]);
+                (list, count)
+            } else {
+                return None;
+            };
+            let [first, size] = read_user(call.list, [0u64; 2]);
+            (call.first, call.first_length) = (first, size.min(length));
+        }
+        let mut size = call.first_length;
+        if size >= HEAD as u64 {
+            size = HEAD as u64;
+        }
+        call.head = [0; HEAD];
+        // SAFETY: the helper checks the address and writes no more than the size named.
+        unsafe {
+            let head = call.head.as_mut_ptr().cast();
+            bpf_probe_read_user(head, size as u32, call.first as *const _)
+        };
+        Some(call)
+    }
+
+    /// Copies it, up to a limit, into records.
+    #[inline(always)]
+    pub fn copy(&mut self, task: Task, connection: u64, offset: u64, flags: u32, limit: u64) {
+        task.describe(&mut self.thread);
+        self.connection = connection;
+        self.offset = offset;
+        self.flags = u64::from(flags);
+        self.left = limit.min(self.length);
+        (self.at, self.here, self.index) = (self.first, self.first_length, 1);
+        lockprobe_copy(0);
+    }
+
+    /// One byte of the head; the index is bounded here, for the verifier.
+    #[inline(always)]
+    pub fn byte(&self, at: usize) -> u8 {
+        self.head[at & (HEAD - 1)]
+    }
+
+    /// Eight bytes from there on, as the machine reads them.
+    #[inline(always)]
+    pub fn word(&self, at: usize) -> u64 {
+        let mut word = 0;
+        let mut i = 0;
+        while i < 8 {
+            word |= u64::from(self.byte(at + i)) << (8 * i);
+            i += 1;
+        }
+        word
+    }
+
+    /// A handshake of TLS: record type 22, version 3.
+    #[inline(always)]
+    pub fn is_tls(&self) -> bool {
+        self.byte(0) == 22 && self.byte(1) == 3
+    }
+}
+
+/// Copies what `CALL` says. A function of its own for the verifier, which looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lockprobe_copy(_unused: u32) -> u32 {
+    let Some(call) = Call::here() else { return 0 };
+    let mut i = 0;
+    while i < PIECES_A_CALL {
+        i += 1;
+        if call.left == 0 {
+            return 0;
+        }
+        if call.here == 0 {
+            if call.index >= call.count {
+                break;
+            }
+            let [at, here] = read_user(call.list.wrapping_add(16 * call.index), [0u64; 2]);
+            (call.at, call.here) = (at, here);
+            call.index += 1;
+            continue;
+        }
+        let length = call.here.min(call.left);
+        let copied = if length <= PIECES[0] as u64 {
+            piece::<{ PIECES[0] }>(call, length)
+        } else if length <= PIECES[1] as u64 {
+            piece::<{ PIECES[1] }>(call, length)
+        } else {
+            piece::<{ PIECES[2] }>(call, length)
+        };
+        // Only the first piece begins a request.
+        call.flags &= u64::from(bytes_flag::SENT);
+        call.offset += copied;
+        call.at += copied;
+        call.here -= copied;
+        call.left -= copied;
+    }
+    if call.left != 0 {
+        count(Counter::BytesUnseen);
+    }
+    0
+}
+
+/// Copies up to `N` bytes; how many were taken care of.
+#[inline(always)]
+fn piece<const N: usize>(call: &Call, length: u64) -> u64 {
+    let mut size = length as u32;
+    if size > N as u32 {
+        size = N as u32;
+    }
+    let full = Counter::DroppedTalkRingFull;
+    let entry: Option<RingBufEntry<Piece<N>>> = emit::reserve(kind::BYTES, emit::now(), full);
+    let Some(mut entry) = entry else { return u64::from(size) };
+    // SAFETY: the slot is a whole `Piece`; the helper writes no more than `size`, at most `N`.
+    unsafe {
+        let slot = entry.as_mut_ptr();
+        let record = &mut (*slot).record;
+        record.thread = call.thread;
+        record.connection = call.connection;
+        record.offset = call.offset;
+        record.flags = call.flags as u32;
+        let data = (&raw mut (*slot).data).cast();
+        let failed = bpf_probe_read_user(data, size, call.at as *const _) != 0;
+        record.length = if failed { 0 } else { size };
+    }
+    emit::submit(entry);
+    u64::from(size)
+}

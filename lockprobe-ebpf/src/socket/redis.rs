@@ -1,0 +1,149 @@
+//! Commands of Redis that may be about a lock.
+
+use lockprobe_ebpf::wire::socket_flag;
+
+use super::capture::{Call, read_user};
+use super::interest::{BEGINS, ENDS, EVER, SECRET, SEVERAL, WANTED};
+
+/// Most arguments that are counted; with more of them a command cannot be told from several.
+const ARGUMENTS: u32 = 12;
+
+/// What a command is good for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Other,
+    Set,
+    Lock,
+    Later,
+    Begin,
+    End,
+    Secret,
+}
+
+const fn word(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let mut word = 0;
+    let mut i = 0;
+    while i < bytes.len() && i < 8 {
+        word |= (bytes[i] as u64) << (8 * i);
+        i += 1;
+    }
+    word
+}
+
+/// Upper case letters, at all eight places at once.
+const UPPER: u64 = !0x2020_2020_2020_2020;
+
+#[inline(always)]
+fn verb(text: u64, length: usize) -> Verb {
+    let mask = if length >= 8 { u64::MAX } else { (1u64 << (8 * length as u64)) - 1 };
+    let text = text & mask & UPPER;
+    match length {
+        3 if text == word("SET") => Verb::Set,
+        3 if text == word("DEL") => Verb::Lock,
+        4 if text == word("EVAL") => Verb::Lock,
+        4 if text == word("AUTH") => Verb::Secret,
+        4 if text == word("EXEC") => Verb::End,
+        5 if text == word("SETNX") => Verb::Lock,
+        5 if text == word("BLPOP") || text == word("BRPOP") => Verb::Lock,
+        5 if text == word("FCALL") || text == word("DELEX") => Verb::Lock,
+        5 if text == word("MULTI") => Verb::Begin,
+        5 if text == word("HELLO") => Verb::Secret,
+        6 if text == word("UNLINK") || text == word("SELECT") => Verb::Lock,
+        6 if text == word("SCRIPT") || text == word("PUBSUB") => Verb::Lock,
+        6 if text == word("GETSET") || text == word("HSETNX") => Verb::Lock,
+        6 if text == word("CLIENT") => Verb::Lock,
+        6 if text == word("EXPIRE") => Verb::Later,
+        7 if text == word("EVALSHA") || text == word("DELIFEQ") => Verb::Lock,
+        7 if text == word("PUBLISH") || text == word("PEXPIRE") => Verb::Later,
+        7 if text == word("DISCARD") => Verb::End,
+        9 if text == word("SUBSCRIB") => Verb::Lock,
+        11 if text == word("UNSUBSCR") => Verb::Lock,
+        _ => Verb::Other,
+    }
+}
+
+/// A number of up to four digits and the line's end: its value, and how many bytes that was; no
+/// bytes for anything else.
+#[inline(always)]
+fn number(byte: impl Fn(usize) -> u8, at: usize) -> (u32, usize) {
+    let mut value = 0;
+    let mut i = 0;
+    while i < 5 {
+        let c = byte(at + i);
+        if c == b'\r' {
+            return if i == 0 { (0, 0) } else { (value, i + 2) };
+        }
+        let digit = c.wrapping_sub(b'0');
+        if digit > 9 {
+            return (0, 0);
+        }
+        value = value * 10 + u32::from(digit);
+        i += 1;
+    }
+    (0, 0)
+}
+
+/// What is to be done with a request.
+#[inline(always)]
+pub fn want(flags: u32, head: &Call) -> u32 {
+    let (arguments, digits) = number(|at| head.byte(at), 1);
+    if head.byte(0) != b'*' || digits == 0 || head.byte(1 + digits) != b'$' {
+        // The rest of something, or a command as people type them.
+        return SEVERAL | WANTED;
+    }
+    let start = 2 + digits;
+    let (length, more) = number(|at| head.byte(at), start);
+    if more == 0 || length > 16 {
+        return SEVERAL | WANTED;
+    }
+    let verb = verb(head.word(start + more), length as usize);
+    if verb == Verb::Secret {
+        return SECRET;
+    }
+    let begin = (start + more) as u64 + u64::from(length) + 2;
+    let (alone, chosen) = walk(head, begin, arguments);
+    let within = flags & socket_flag::TRANSACTION != 0;
+    let ever = flags & socket_flag::EVER != 0;
+    let wanted = within
+        || !alone
+        || matches!(verb, Verb::Lock | Verb::Begin)
+        || (verb == Verb::Set && chosen)
+        || (verb == Verb::Later && ever);
+    let first = wanted && alone && !within && verb != Verb::Later;
+    u32::from(wanted) * WANTED
+        | u32::from(!alone) * SEVERAL
+        | u32::from(first) * EVER
+        | u32::from(verb == Verb::Begin) * BEGINS
+        | u32::from(verb == Verb::End) * ENDS
+}
+
+/// Whether the command is all there is, and whether one of its options may make it a lock: NX, GET
+/// or one that compares (IFEQ and its relatives).
+#[inline(always)]
+fn walk(buffers: &Call, begin: u64, arguments: u32) -> (bool, bool) {
+    let mut at = begin;
+    let mut chosen = false;
+    if arguments > ARGUMENTS || buffers.first_length < buffers.length {
+        return (false, true);
+    }
+    let mut i = 1;
+    while i < ARGUMENTS {
+        if i >= arguments {
+            break;
+        }
+        let bytes = read_user(buffers.first + at, [0u64; 2]);
+        let byte = |at: usize| (bytes[(at >> 3) & 1] >> (8 * (at as u64 & 7))) as u8;
+        let (length, digits) = number(byte, 1);
+        if byte(0) != b'$' || digits == 0 {
+            return (false, chosen);
+        }
+        let first = byte(1 + digits) & !0x20;
+        if i >= 3 && matches!(first, b'N' | b'G' | b'I') {
+            chosen = true;
+        }
+        at += 1 + digits as u64 + u64::from(length) + 2;
+        i += 1;
+    }
+    (at == buffers.length, chosen)
+}

@@ -1,0 +1,13 @@
+//! What the backends of lock servers share: conversations cut into messages, and their contract.
+//!
+//! In: pieces of conversations. Out: messages. Never: what they mean; a clock, files, network.
+
+mod backend;
+mod flow;
+mod lock;
+#[cfg(test)]
+pub mod play;
+
+pub use backend::{Backend, Ears};
+pub use flow::{Cut, Flow};
+pub use lock::{lock, owner, shown, template};

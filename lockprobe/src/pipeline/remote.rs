@@ -1,0 +1,69 @@
+//! Locks that servers keep, on their way from steps to records.
+
+use std::sync::Arc;
+
+use super::Pipeline;
+use super::talk::Next;
+use crate::model::{Blind, LockCounts, Record};
+use crate::track::{Outcomes, Span};
+
+impl Pipeline {
+    /// Applies what is known up to a moment; `now` is the moment silence is measured by.
+    pub(super) fn drain_remote(&mut self, before: u64, now: u64, out: &mut Vec<Record>) {
+        let mut outcomes = Outcomes::default();
+        while let Some(next) = self.talks.next(before) {
+            match next {
+                Next::Step(step) => self.tracker.apply_remote(step, &mut outcomes),
+                Next::Exit(time, pid) => self.tracker.process_gone(pid, time, &mut outcomes),
+            }
+        }
+        self.tracker.tick_remote(now, &mut outcomes);
+        self.tell_remote(outcomes, out);
+    }
+
+    /// Ends what goes on.
+    pub(super) fn finish_remote(&mut self, out: &mut Vec<Record>) {
+        // What backends held back for more evidence is told now or never.
+        self.talks.tick(u64::MAX);
+        self.drain_remote(u64::MAX, self.now, out);
+        let mut outcomes = Outcomes::default();
+        self.tracker.finish_remote(self.now, &mut outcomes);
+        // That a hold is over says nothing when it is observation that ends.
+        outcomes.notices.clear();
+        self.tell_remote(outcomes, out);
+    }
+
+    fn tell_remote(&mut self, outcomes: Outcomes, out: &mut Vec<Record>) {
+        for mut span in outcomes.spans {
+            let lock = match &mut span {
+                Span::Acquire(span) => &mut span.lock,
+                Span::Hold(span) => &mut span.lock,
+            };
+            *lock = self.names.apply(lock);
+            if let Span::Acquire(span) = &span {
+                let mut counts = LockCounts::default();
+                counts.add(span.end.saturating_sub(span.start));
+                self.count(Some(span.lock.clone()), span.thread.id.pid, &counts);
+            }
+            self.emit(span, out);
+        }
+        for notice in outcomes.notices {
+            let found = self.remote.notice(notice, self.now);
+            self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
+            out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
+        }
+    }
+
+    /// Clients that cannot be understood.
+    pub(super) fn blind(&self) -> Vec<Blind> {
+        let all = self.talks.blind().iter();
+        all.map(|(&(pid, server), &(dialect, why))| Blind {
+            pid,
+            service: self.processes.get(&pid).map(|p| p.service.clone()).unwrap_or_default(),
+            dialect,
+            server,
+            why,
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,264 @@
+//! Holds of a lock of a server.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use super::name_of;
+use crate::model::{
+    HoldEnd, HoldSpan, Holder, HolderSource, LockDescription, LockKind, Mode, Notice, NoticeKind,
+    Owner, Precision, Remote, RemoteHold, RemoteStep, SpanId, Thread,
+};
+use crate::track::identity::{Role, span_id};
+
+/// Most holders of one lock: readers, or the places of a semaphore.
+const AT_MOST: usize = 4096;
+
+/// A lock as it was granted.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    /// When.
+    pub time: u64,
+    /// To whom.
+    pub thread: Thread,
+    /// With which nonce.
+    pub owner: Option<Owner>,
+    /// Where.
+    pub server: SocketAddr,
+    /// Over which connection.
+    pub connection: u64,
+    /// How.
+    pub mode: Mode,
+    /// For how long.
+    pub lease: Option<u64>,
+    /// Number of the grant.
+    pub fence: Option<u64>,
+}
+
+/// One hold.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// What is known of it.
+    pub remote: RemoteHold,
+    /// Its lease ended, and that was said.
+    pub overrun: bool,
+    precision: Precision,
+}
+
+impl Hold {
+    /// Says something about it.
+    pub fn notice(
+        &self,
+        what: NoticeKind,
+        time: u64,
+        other: Option<(Thread, Option<Owner>)>,
+    ) -> Notice {
+        Notice { time, what, hold: Arc::new(self.remote.clone()), other }
+    }
+
+    /// Whether it is over by its lease.
+    pub fn has_ended(&self, now: u64) -> bool {
+        self.remote.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether a lock of its kind stays when its holder is gone, unless it has a lease.
+    pub fn should_expire(&self) -> bool {
+        matches!(
+            self.remote.lock.kind,
+            LockKind::RedisLock
+                | LockKind::RedisRedlock
+                | LockKind::RedisSemaphore
+                | LockKind::MemcachedLock
+                | LockKind::EtcdLock
+        )
+    }
+
+    /// Its span.
+    pub fn span(&self, end: u64, ended: HoldEnd) -> HoldSpan {
+        let hold = &self.remote;
+        let own = span_id(&hold.lock.id, hold.thread.id, hold.since, Role::Hold);
+        let id =
+            hold.attempt.map_or(own, |attempt| SpanId { trace: attempt.trace, span: own.span });
+        let remote = Remote {
+            server: Some(hold.server),
+            owner: hold.owner,
+            requests: 0,
+            lease: hold.lease,
+            renewals: hold.renewals,
+            fence: hold.fence,
+            said: None,
+            ahead: None,
+            attempt: hold.attempt,
+        };
+        HoldSpan {
+            id,
+            lock: hold.lock.clone(),
+            holder: name_of(&hold.thread, HolderSource::Conversation),
+            start: hold.since,
+            end: end.max(hold.since),
+            ended,
+            precision: self.precision,
+            waiters: 0,
+            remote: Some(Arc::new(remote)),
+        }
+    }
+}
+
+/// All holds of one lock.
+#[derive(Debug, Default)]
+pub struct Holds(Vec<Hold>);
+
+impl Holds {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Hold> {
+        self.0.iter()
+    }
+
+    /// Those of a process.
+    pub fn of_process(&mut self, pid: u32) -> impl Iterator<Item = &mut Hold> {
+        self.0.iter_mut().filter(move |hold| hold.remote.thread.id.pid == pid)
+    }
+
+    /// Who has the lock with this nonce.
+    pub fn of_owner(&self, owner: Owner) -> Option<Holder> {
+        let hold = self.0.iter().find(|hold| hold.remote.owner == Some(owner))?;
+        Some(name_of(&hold.remote.thread, HolderSource::Conversation))
+    }
+
+    /// Whom one who asks has to wait for: whoever has the lock, unless the asker itself has it.
+    pub fn holder_for(&self, pid: u32, owner: Option<Owner>) -> Option<Holder> {
+        let own = |hold: &&Hold| {
+            hold.remote.owner.is_some() && hold.remote.owner == owner
+                || (owner.is_none() && hold.remote.thread.id.pid == pid)
+        };
+        let hold = self.0.iter().find(|hold| !own(hold) && !hold.overrun)?;
+        Some(name_of(&hold.remote.thread, HolderSource::Conversation))
+    }
+
+    /// Whether the owner had it already; then it has it once more.
+    pub fn again(&mut self, granted: &Granted) -> bool {
+        let Some(owner) = granted.owner else { return false };
+        let known = self.0.iter_mut().find(|hold| hold.remote.owner == Some(owner));
+        let Some(hold) = known.filter(|hold| !hold.has_ended(granted.time)) else { return false };
+        if let Some(lease) = granted.lease {
+            hold.remote.deadline = Some(granted.time + lease);
+        }
+        true
+    }
+
+    /// Takes out the holds that cannot be there beside a new one.
+    pub fn in_the_way(&mut self, granted: &Granted) -> Vec<Hold> {
+        if granted.mode == Mode::Unknown {
+            return Vec::new();
+        }
+        let shared = granted.mode == Mode::Shared;
+        let beside = |hold: &Hold| shared && hold.remote.mode == Mode::Shared;
+        self.0.extract_if(.., |hold| !beside(hold) && hold.remote.mode != Mode::Unknown).collect()
+    }
+
+    /// Adds one; `seen` from its beginning.
+    pub fn add(
+        &mut self,
+        lock: &Arc<LockDescription>,
+        granted: Granted,
+        attempt: SpanId,
+        seen: bool,
+    ) -> &mut Hold {
+        if self.0.len() >= AT_MOST {
+            self.0.remove(0);
+        }
+        let remote = RemoteHold {
+            lock: lock.clone(),
+            thread: granted.thread,
+            owner: granted.owner,
+            mode: granted.mode,
+            since: granted.time,
+            deadline: granted.lease.map(|lease| granted.time.saturating_add(lease)),
+            lease: granted.lease,
+            renewed: granted.time,
+            renewals: 0,
+            connection: granted.connection,
+            server: granted.server,
+            attempt: seen.then_some(attempt),
+            fence: granted.fence,
+            gone: false,
+        };
+        let precision = if seen { Precision::Exact } else { Precision::LowerBound };
+        self.0.push(Hold { remote, overrun: false, precision });
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    /// A hold goes on. One nobody knew of is known from now on.
+    pub fn renewed(&mut self, lock: &Arc<LockDescription>, step: &RemoteStep, lease: Option<u64>) {
+        let at = match self.position(step) {
+            Some(at) => at,
+            None => {
+                let granted = Granted {
+                    time: step.time,
+                    thread: step.thread,
+                    owner: step.owner,
+                    server: step.server,
+                    connection: step.connection,
+                    mode: Mode::Exclusive,
+                    lease,
+                    fence: None,
+                };
+                let none = SpanId { trace: 0, span: 0 };
+                self.add(lock, granted, none, false);
+                self.0.len() - 1
+            }
+        };
+        let hold = &mut self.0[at];
+        hold.remote.renewals += 1;
+        hold.remote.renewed = step.time;
+        hold.overrun = false;
+        if lease.is_some() {
+            hold.remote.lease = lease;
+            hold.remote.deadline = lease.map(|lease| step.time.saturating_add(lease));
+        }
+    }
+
+    fn position(&self, step: &RemoteStep) -> Option<usize> {
+        let pid = step.thread.id.pid;
+        match step.owner {
+            Some(owner) => self.0.iter().position(|hold| hold.remote.owner == Some(owner)),
+            None => {
+                let same = |hold: &Hold| hold.remote.connection == step.connection;
+                let of_process = |hold: &Hold| hold.remote.thread.id.pid == pid;
+                let exact = self.0.iter().position(|hold| same(hold) && of_process(hold));
+                exact.or_else(|| self.0.iter().position(of_process))
+            }
+        }
+    }
+
+    /// Takes out the one a step is about.
+    pub fn take(&mut self, step: &RemoteStep) -> Option<Hold> {
+        self.position(step).map(|at| self.0.remove(at))
+    }
+
+    /// Takes out all.
+    pub fn take_all(&mut self) -> Vec<Hold> {
+        std::mem::take(&mut self.0)
+    }
+
+    /// Those whose lease has just ended.
+    pub fn newly_overrun(&mut self, now: u64) -> Vec<Hold> {
+        let ended = self.0.iter_mut().filter(|hold| !hold.overrun && hold.has_ended(now));
+        ended
+            .map(|hold| {
+                hold.overrun = true;
+                hold.clone()
+            })
+            .collect()
+    }
+
+    /// Takes out those whose process is gone and whose lease has ended.
+    pub fn take_gone(&mut self, now: u64) -> Vec<Hold> {
+        self.0.extract_if(.., |hold| hold.remote.gone && hold.has_ended(now)).collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! The acquire spans of servers' locks.
+
+use std::sync::Arc;
+
+use super::Lock;
+use super::attempts::Attempt;
+use super::holds::Granted;
+use crate::model::{AcquireSpan, Outcome, Remote};
+use crate::track::LockTable;
+use crate::track::identity::{Role, span_id};
+
+impl Lock {
+    /// The span of an attempt that ends now.
+    pub(super) fn acquire(
+        &self,
+        attempt: &Attempt,
+        end: u64,
+        table: &mut LockTable,
+    ) -> AcquireSpan {
+        let id = self.description.id;
+        table.end_remote(attempt.thread.id, id);
+        let interval = (attempt.since, end);
+        let queue = table.leave_queue(&id, attempt.thread.id, attempt.holder.as_ref(), interval);
+        let remote = Remote {
+            server: Some(attempt.server),
+            owner: attempt.owner(),
+            requests: attempt.requests,
+            lease: attempt.lease,
+            said: attempt.said.clone(),
+            ahead: attempt.ahead,
+            ..Remote::default()
+        };
+        AcquireSpan {
+            id: span_id(&id, attempt.thread.id, attempt.since, Role::Acquire),
+            lock: self.description.clone(),
+            mode: attempt.mode,
+            thread: attempt.thread,
+            start: attempt.since,
+            end: end.max(attempt.since),
+            outcome: Outcome::Abandoned,
+            error: None,
+            holder: attempt.holder.clone(),
+            handed_over_by: None,
+            blocked_by: None,
+            wake_delay: None,
+            sleeps: attempt.requests,
+            queue_depth: queue,
+            start_estimated: false,
+            stacks: None,
+            remote: Some(Arc::new(remote)),
+        }
+    }
+
+    /// The span of an acquisition that was asked for before observation began.
+    pub(super) fn unseen(&self, granted: &Granted) -> AcquireSpan {
+        let thread = granted.thread;
+        let remote = Remote {
+            server: Some(granted.server),
+            owner: granted.owner,
+            requests: 1,
+            lease: granted.lease,
+            ..Remote::default()
+        };
+        AcquireSpan {
+            id: span_id(&self.description.id, thread.id, granted.time, Role::Acquire),
+            lock: self.description.clone(),
+            mode: granted.mode,
+            thread,
+            start: granted.time,
+            end: granted.time,
+            outcome: Outcome::Acquired,
+            error: None,
+            holder: None,
+            handed_over_by: None,
+            blocked_by: None,
+            wake_delay: None,
+            sleeps: 1,
+            queue_depth: 1,
+            start_estimated: true,
+            stacks: None,
+            remote: Some(Arc::new(remote)),
+        }
+    }
+}
