@@ -29,6 +29,8 @@ pub struct LockCall {
     pub flags: u32,
     /// Address waited on; from [`call::KERNEL`] on the first argument, a descriptor or a set.
     pub lock: u64,
+    /// The argument of the call that `lock` was at first.
+    pub futex: u64,
     /// Value expected there.
     pub value: u32,
 }
@@ -226,7 +228,8 @@ impl Registers {
         }
         let flags = flags(op & FUTEX_PRIVATE, self.get(&REG_ARG3));
         let value = self.get(&REG_ARG2) as u32;
-        Some(LockCall { call: call as u32, flags, lock: self.get(&REG_ARG0), value })
+        let lock = self.get(&REG_ARG0);
+        Some(LockCall { call: call as u32, flags, lock, futex: lock, value })
     }
 
     #[inline(always)]
@@ -236,7 +239,8 @@ impl Registers {
         }
         let flags = flags(self.get(&REG_ARG3) & FUTEX2_PRIVATE, self.get(&REG_ARG4));
         let value = self.get(&REG_ARG1) as u32;
-        Some(LockCall { call: call::FUTEX2_WAIT, flags, lock: self.get(&REG_ARG0), value })
+        let lock = self.get(&REG_ARG0);
+        Some(LockCall { call: call::FUTEX2_WAIT, flags, lock, futex: lock, value })
     }
 
     #[inline(always)]
@@ -252,7 +256,8 @@ impl Registers {
         };
         let timeout = if nr == NR_SEMTIMEDOP.load() { self.get(&REG_ARG3) } else { 0 };
         let descriptor = self.get(&REG_ARG0) & u32::MAX as u64;
-        Some(LockCall { call, flags: flags(0, timeout), lock: descriptor, value: 0 })
+        let flags = flags(0, timeout);
+        Some(LockCall { call, flags, lock: descriptor, futex: descriptor, value: 0 })
     }
 }
 

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod kinds;
 pub mod probe;
 pub mod program;
+pub mod pythons;
 pub mod records;
 pub mod schedule;
 mod system;

@@ -41,7 +41,8 @@ fn verb(text: u64, length: usize) -> Verb {
     match length {
         3 if text == word("SET") => Verb::Set,
         3 if text == word("DEL") => Verb::Lock,
-        4 if text == word("EVAL") => Verb::Lock,
+        4 if text == word("EVAL") || text == word("ZREM") => Verb::Lock,
+        5 if text == word("RESET") || text == word("PSYNC") => Verb::Lock,
         4 if text == word("AUTH") => Verb::Secret,
         4 if text == word("EXEC") => Verb::End,
         5 if text == word("SETNX") => Verb::Lock,
@@ -54,10 +55,16 @@ fn verb(text: u64, length: usize) -> Verb {
         6 if text == word("GETSET") || text == word("HSETNX") => Verb::Lock,
         6 if text == word("CLIENT") => Verb::Lock,
         6 if text == word("EXPIRE") => Verb::Later,
+        // An underscore is no letter: with its bit 5 cleared it stays what it is.
+        7 if text == word("EVAL_RO") || text == word("CLUSTER") || text == word("MONITOR") => {
+            Verb::Lock
+        }
+        7 if text == word("PERSIST") => Verb::Later,
         7 if text == word("EVALSHA") || text == word("DELIFEQ") => Verb::Lock,
         7 if text == word("PUBLISH") || text == word("PEXPIRE") => Verb::Later,
         7 if text == word("DISCARD") => Verb::End,
-        9 if text == word("SUBSCRIB") => Verb::Lock,
+        9 | 10 if text == word("SUBSCRIB") || text == word("PSUBSCRI") => Verb::Lock,
+        10 if text == word("EVALSHA_") => Verb::Lock,
         11 if text == word("UNSUBSCR") => Verb::Lock,
         _ => Verb::Other,
     }

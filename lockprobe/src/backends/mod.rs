@@ -3,13 +3,21 @@
 //! In: observations. Out: lock events. Never: another backend, the wire contract, a clock, files,
 //! network.
 
+pub mod consul;
+pub mod etcd;
 pub mod futex;
 pub mod kernel;
+pub mod redis;
 
 use crate::framing::Backend;
 use crate::model::Dialect;
 
 /// The backend that understands a dialect.
-pub fn of(_dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
-    None
+pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
+    Some(match dialect {
+        Dialect::Consul => Box::new(consul::Consul::default()),
+        Dialect::Etcd => Box::new(etcd::Etcd::default()),
+        Dialect::Redis => Box::new(redis::Redis::default()),
+        _ => return None,
+    })
 }

@@ -119,7 +119,7 @@ impl Enricher {
         let bytes = memory::read(id.pid, seen.sp, STACK);
         // The stack is that of the wait only if the thread is still where it was seen.
         match thread::sleep(id).flatten() {
-            Some(s) if s.on_futex(seen.address) && s.sp == seen.sp && s.ip == seen.ip => {}
+            Some(s) if s.on_futex(seen.futex) && s.sp == seen.sp && s.ip == seen.ip => {}
             _ => return Vec::new(),
         }
         self.asleep(&Asleep {
@@ -221,6 +221,7 @@ impl Enricher {
 
     /// Functions of run times that have no name, known by what they wait on and where they lie.
     fn recognise(&mut self, wait: &Asleep<'_>, frames: &[Frame], meanings: &mut [meaning::Frame]) {
+        park(frames, meanings);
         let Some(caller) = meanings.iter().position(|f| !f.libc) else { return };
         if !matches!(meanings[caller].role, Role::Nameless | Role::Plain) {
             return;
@@ -361,6 +362,24 @@ impl Enricher {
         self.translator.forget(pid);
         self.pythons.forget(pid);
         self.programs.remove(&pid);
+    }
+}
+
+/// Whoever sleeps by way of CPython's parking lot and has no name may be taking a lock; the entry
+/// of the parking lot tells (`_PyParkingLot_Park` itself may lie in a part without a name).
+fn park(frames: &[Frame], meanings: &mut [meaning::Frame]) {
+    let through = |m: &meaning::Frame| m.role == Role::Through;
+    let Some(first) = meanings.iter().position(through) else { return };
+    let of_python = |frame: &Frame| {
+        let symbol = frame.place.symbol.as_deref().unwrap_or_default();
+        symbol.starts_with("_PySemaphore_") && names::is_python(frame.mapping.file_name())
+    };
+    let caller = (first..meanings.len()).find(|&i| !through(&meanings[i]));
+    if let Some(caller) = caller.filter(|_| of_python(&frames[first]))
+        && matches!(meanings[caller].role, Role::Nameless | Role::Plain)
+        && names::is_python(frames[caller].mapping.file_name())
+    {
+        meanings[caller].role = Role::Lock(LockKind::PythonParked);
     }
 }
 

@@ -38,6 +38,7 @@ mod activity;
 mod aliases;
 mod atlas;
 mod binary;
+mod by_address;
 mod cache;
 mod calls;
 mod cfi;

@@ -104,8 +104,12 @@ pub struct WaitSeen {
     pub time: u64,
     /// The waiter.
     pub thread: Thread,
-    /// Address waited on.
+    /// Address waited on: of the lock, as far as the kernel half can tell.
     pub address: u64,
+    /// Address slept on.
+    pub futex: u64,
+    /// That is a semaphore of the thread's own, beside which it has noted the lock.
+    pub parked: bool,
     /// The futex is private to the process.
     pub private: bool,
     /// The call had a time-out.
@@ -165,6 +169,8 @@ pub struct LockSeen {
     pub thread: Thread,
     /// Address waited on.
     pub address: u64,
+    /// That is not the address slept on: see [`WaitSeen::parked`].
+    pub parked: bool,
     /// The futex is private to the process.
     pub private: bool,
     /// The call is a priority-inheritance operation.

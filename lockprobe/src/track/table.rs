@@ -242,7 +242,8 @@ impl LockTable {
             && ongoing.lock.id == wait.lock.id
             && ongoing.since == wait.since
         {
-            // The same wait, told again.
+            // The same wait, told again: more may be known of the lock.
+            ongoing.lock = wait.lock;
             if ongoing.holder.as_ref().is_none_or(|h| h.id.tid == 0) {
                 ongoing.holder = wait.holder.or(ongoing.holder.take());
             }

@@ -53,7 +53,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
 }
 
 /// `apt-get update` when there are no lists or old ones.
-fn refresh() -> Result<()> {
+pub fn refresh() -> Result<()> {
     let now = SystemTime::now();
     let fresh = fs::read_dir(LISTS).into_iter().flatten().flatten().any(|entry| {
         let name = entry.file_name();

@@ -6,6 +6,7 @@
 mod apt;
 mod linker;
 mod needs;
+mod pythons;
 mod toolchain;
 
 use std::time::Instant;
@@ -19,6 +20,7 @@ pub use toolchain::Toolchain;
 pub fn run() -> Result<()> {
     let began = Instant::now();
     let mut installed = needs::install()?;
+    pythons::install(&mut installed)?;
     let toolchain = toolchain::install(&mut installed)?;
     let linker = linker::install(&toolchain, &mut installed)?;
     let (linker, seconds) = (linker.display(), began.elapsed().as_secs_f32());

@@ -1,13 +1,20 @@
 //! What a wait says of those who have the lock.
 
-use super::locks::Taking;
+use super::naming::Taking;
 use crate::model::{
     Holder, HolderSource, LockKind, Precision, Thread, ThreadId, WaitSeen, Wakes, What,
 };
 
+/// Whether it is seen each time that the lock is let go to somebody: where threads sleep on words of
+/// their own, the word of one does not tell what others waited for.
+pub fn is_seen(kind: LockKind, wait: &WaitSeen) -> bool {
+    !kind.hides_identity() || wait.parked
+}
+
 /// Whether the waker is known to have had the lock, not just to have woken the thread.
 pub fn had_it(kind: LockKind, wait: &WaitSeen) -> bool {
     match kind.wakes() {
+        _ if !is_seen(kind, wait) => false,
         Wakes::Owner => true,
         // It had waited for it itself before it let it go.
         Wakes::Poster => wait.holder_since.is_some(),
@@ -18,7 +25,7 @@ pub fn had_it(kind: LockKind, wait: &WaitSeen) -> bool {
 /// The waker let the lock go when it woke the thread; it had it at least since the thread slept.
 pub fn released(wait: &WaitSeen, waker: &Thread, taking: &Taking) -> Option<What> {
     let owned = last_owner(taking, wait) == Some(waker.ns_tid);
-    if taking.kind.hides_identity() || !(owned || had_it(taking.kind, wait)) {
+    if !is_seen(taking.kind, wait) || !(owned || had_it(taking.kind, wait)) {
         return None;
     }
     let not_before = wait.released_before;
@@ -61,7 +68,8 @@ pub fn last_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
 /// waits (`exit_robust_list`, kernel/futex/core.c). glibc notes in the fifth word that a mutex is
 /// robust, and that it has priority inheritance (`PTHREAD_MUTEX_ROBUST_NORMAL_NP`, 16, and
 /// `PTHREAD_MUTEX_PRIO_INHERIT_NP`, 32, nptl/pthreadP.h).
-pub fn left_by(taking: &Taking, wait: &WaitSeen) -> Option<Holder> {
+pub fn left_by(taking: Option<Taking>, wait: &WaitSeen) -> Option<Holder> {
+    let taking = &taking?;
     let leaver = wait.leaver.as_ref()?;
     let kind = wait.words?[4];
     let robust = match taking.kind {
