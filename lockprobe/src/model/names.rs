@@ -66,7 +66,7 @@ names! {
     LOCK_FINDING_ID = "lock.finding.id";
     /// `begin` when it is found, `end` when it is over; `moment` for what has no end of its own.
     LOCK_FINDING_STATE = "lock.finding.state";
-    /// Why an attempt ended without the lock: `timeout`, `thread_exit`, `interrupted`, `deadlock`, `gave_up`.
+    /// Why an attempt ended without the lock: `timeout`, `thread_exit`, `interrupted`, `deadlock`, `gave_up`; of servers' locks also `refused`, `error`, `expired`, `revoked`.
     ERROR_TYPE = "error.type";
     /// Process id.
     PROCESS_PID = "process.pid";

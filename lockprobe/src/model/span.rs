@@ -32,6 +32,17 @@ pub enum HolderSource {
 }
 
 impl HolderSource {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::OwnerWord,
+        Self::Waker,
+        Self::LastAcquirer,
+        Self::LockTable,
+        Self::FileContent,
+        Self::Conversation,
+        Self::Server,
+    ];
+
     /// Value of `lock.holder.source`.
     pub fn name(self) -> &'static str {
         match self {
@@ -158,6 +169,16 @@ pub enum HoldEnd {
 }
 
 impl HoldEnd {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Released,
+        Self::Expired,
+        Self::Revoked,
+        Self::Orphaned,
+        Self::ConnectionClosed,
+        Self::Unknown,
+    ];
+
     /// Value of `lock.hold.end`.
     pub fn name(self) -> &'static str {
         match self {

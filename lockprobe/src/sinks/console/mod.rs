@@ -149,7 +149,9 @@ impl Console {
         let time = self.since_start(span.end);
         let process = fit(&self.process(span.holder.id.pid), 20);
         let thread = fit(&thread_label(&span.holder.name, span.holder.id), 21);
-        let held = format!("{:<10}", format!("held {}", duration(span.end - span.start)));
+        // Without the space it fits the column.
+        let held = duration(span.end - span.start).replace(' ', "");
+        let held = format!("{:<10}", format!("held {held}"));
         let lock = shown(&span.lock, 39);
         let renewals = span.remote.as_ref().map_or(0, |remote| remote.renewals);
         let renewed = if renewals > 0 { format!(", {renewals}x renewed") } else { String::new() };

@@ -321,7 +321,7 @@ impl Lock {
             (HoldEnd::Expired, Some(deadline)) => deadline.min(step.time),
             _ => step.time,
         };
-        self.end_hold(hold, until, end, out);
+        self.end_hold_at(hold, until, step.time, end, out);
     }
 
     /// The key was deleted, whoever it belonged to.
@@ -338,7 +338,12 @@ impl Lock {
     }
 
     fn end_hold(&mut self, hold: Hold, end: u64, how: HoldEnd, out: &mut Outcomes) {
-        out.notices.push(hold.notice(NoticeKind::Over, end, None));
+        self.end_hold_at(hold, end, end, how, out);
+    }
+
+    /// A hold that ended, which came to light later.
+    fn end_hold_at(&mut self, hold: Hold, end: u64, now: u64, how: HoldEnd, out: &mut Outcomes) {
+        out.notices.push(hold.notice(NoticeKind::Over, now, None));
         let span = hold.span(end, how);
         self.let_go = Some((span.holder.clone(), span.end, span.id));
         out.spans.push(Span::Hold(span));
