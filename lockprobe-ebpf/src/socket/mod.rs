@@ -58,6 +58,13 @@ pub fn talked(sock: Sock, length: i32, flags: i32, sent: bool) {
         tls::pair(sock, task, socket, false);
         return;
     }
+    // Answers to what was left out need no look.
+    if !sent && socket.flags & socket_flag::CAPTURED == 0 && !interest::speaks_for_itself(socket) {
+        count_bytes(socket, length, sent);
+        socket.flags &= !socket_flag::OWED;
+        socket.last_ns = emit::now();
+        return;
+    }
     let Some(call) = Call::of(task, length) else { return lost(socket, length, sent) };
     if sent && tls::begins(socket, call) {
         count_bytes(socket, length, sent);

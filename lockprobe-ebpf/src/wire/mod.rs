@@ -13,7 +13,7 @@ mod standing;
 mod wait;
 
 pub use counter::{Counter, dropped};
-pub use file::{FileKey, FileRecord, Place, Poll, Request, class, file_event, mode};
+pub use file::{FileKey, FileRecord, Place, Poll, Request, Taken, class, file_event, mode};
 pub use full::{FullCounter, FullLockRecord, FullOrderRecord, FullStats, HELD, Held, Holding};
 pub use full::{Order, OrderKey, act, held_flag};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};

@@ -21,15 +21,10 @@ pub struct Observer(Child);
 
 impl Observer {
     /// Returns once it is attached and has settled.
-    pub fn start() -> Result<Self> {
-        Self::with(&[])
-    }
-
-    /// The same with more arguments.
-    pub fn with(arguments: &[&str]) -> Result<Self> {
+    pub fn start(flags: &[&str]) -> Result<Self> {
         let mut child = trace()?
             .args(["--output", "/dev/null"])
-            .args(arguments)
+            .args(flags)
             .stderr(Stdio::piped())
             .spawn()
             .context("start lockprobe")?;

@@ -99,7 +99,7 @@ impl Redis {
     /// Requests a second.
     fn rate(&self, watched: bool) -> Result<f64> {
         let server = format!("{}=redis", self.port);
-        let observer = if watched { Some(Observer::with(&["--server", &server])?) } else { None };
+        let observer = if watched { Some(Observer::start(&["--server", &server])?) } else { None };
         let mut benchmark = shell::program("redis-benchmark");
         benchmark.args(["-p", &self.port.to_string(), "-t", "get", "-n", REQUESTS, "-c", CLIENTS]);
         let text = shell::output(benchmark.args(["--csv"]))?;

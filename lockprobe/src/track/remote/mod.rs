@@ -52,7 +52,7 @@ pub struct RemoteLocks {
 }
 
 fn name_of(thread: &Thread, source: HolderSource) -> Holder {
-    Holder { id: thread.id, name: thread.name(), source }
+    Holder { id: thread.id, name: thread.name(), source, gone: false }
 }
 
 impl RemoteLocks {
@@ -235,6 +235,7 @@ impl Lock {
                 mode: attempt.mode,
                 estimated: false,
                 confirmed: attempt.last.min(now),
+                polled: false,
             });
         }
     }
@@ -373,7 +374,7 @@ fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
             || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
             str::to_owned,
         );
-        Holder { id: ThreadId::default(), name, source: HolderSource::Server }
+        Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
     };
     if attempt.holder.is_none() {
         attempt.holder = Some(known.unwrap_or_else(by_server));
