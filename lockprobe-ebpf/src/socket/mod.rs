@@ -65,6 +65,12 @@ pub fn talked(sock: Sock, length: i32, flags: i32, sent: bool) {
         socket.last_ns = emit::now();
         return;
     }
+    if sent && is_plain_get(socket, task, length) {
+        socket.sent += length;
+        socket.flags &= !socket_flag::CAPTURED;
+        socket.flags |= socket_flag::SKIPPED | socket_flag::OWED;
+        return count(Counter::SkippedTalk);
+    }
     let Some(call) = Call::of(task, length) else { return lost(socket, length, sent) };
     if sent && tls::begins(socket, call) {
         count_bytes(socket, length, sent);
@@ -77,6 +83,14 @@ pub fn talked(sock: Sock, length: i32, flags: i32, sent: bool) {
         announce(sock, task, socket);
         call.copy();
     }
+}
+
+/// The commonest request of all, told with one look: a GET of Redis by a client that waits for each
+/// answer.
+#[inline(always)]
+fn is_plain_get(socket: &Socket, task: Task, length: u64) -> bool {
+    const NOT_SO: u32 = socket_flag::OWED | socket_flag::PIPELINED | socket_flag::TRANSACTION;
+    socket.dialect == dialect::REDIS && socket.flags & NOT_SO == 0 && redis::is_get(task, length)
 }
 
 #[inline(always)]

@@ -67,6 +67,8 @@ impl Talks {
     }
 
     fn opened(&mut self, connection: Connection) {
+        // Told once more, when the library that encrypts it has been found.
+        self.blind.remove(&(connection.pid, connection.server));
         if self.talks.len() >= CONNECTIONS_AT_MOST {
             self.evicted += 1;
             return;
