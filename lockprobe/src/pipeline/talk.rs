@@ -53,8 +53,10 @@ impl Talks {
         let mut steps = Vec::new();
         match seen {
             TalkSeen::Opened(connection) => self.opened(connection),
-            TalkSeen::Bytes(bytes) if bytes.encrypted => self.encrypted(&bytes),
-            TalkSeen::Bytes(bytes) => self.bytes(&bytes, &mut steps),
+            TalkSeen::Bytes(bytes) => match bytes.blind {
+                Some(why) => self.cannot_see(&bytes, why),
+                None => self.bytes(&bytes, &mut steps),
+            },
             TalkSeen::Closed { time, connection } => {
                 if let Some(talk) = self.talks.remove(&connection)
                     && let Some(backend) = self.backends.get_mut(&talk.connection.dialect)
@@ -86,12 +88,12 @@ impl Talks {
         self.talks.insert(talk.connection.id, talk);
     }
 
-    fn encrypted(&mut self, bytes: &BytesSeen) {
+    fn cannot_see(&mut self, bytes: &BytesSeen, why: &'static str) {
         if let Some(talk) = self.talks.get(&bytes.connection)
             && self.blind.len() < BLIND_AT_MOST
         {
             let key = (bytes.thread.id.pid, talk.connection.server);
-            self.blind.insert(key, (talk.connection.dialect, "encrypted"));
+            self.blind.insert(key, (talk.connection.dialect, why));
         }
     }
 
