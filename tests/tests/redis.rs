@@ -22,6 +22,16 @@ fn masters() -> [Server; 3] {
 }
 
 #[test]
+fn redis_py_under_tls() {
+    let server = Server::redis_tls();
+    let talk = check(&python("redis_tls.py"), &[&server], &[]);
+    // What the very first process says may be over before its library is found: that is said too.
+    let blind = talk.records.summary()["blind"].as_array().cloned().unwrap_or_default();
+    let holders: Vec<_> = talk.truth.iter().map(|line| &line["pid"]).collect();
+    assert!(blind.iter().all(|b| !holders.contains(&&b["process.pid"])), "{blind:?}");
+}
+
+#[test]
 fn redis_py_with_either_protocol() {
     let server = Server::redis();
     for protocol in ["2", "3"] {

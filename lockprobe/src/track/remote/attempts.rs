@@ -262,7 +262,7 @@ pub fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
             || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
             str::to_owned,
         );
-        Holder { id: ThreadId::default(), name, source: HolderSource::Server }
+        Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
     };
     if attempt.holder.is_none() {
         attempt.holder = Some(known.unwrap_or_else(by_server));
