@@ -11,7 +11,7 @@ const parts = { holds, tries, waits };
 const [role, first] = process.argv.slice(-2);
 
 async function client(options) {
-  const ports = process.argv.slice(3).filter((word) => /^\d{4,5}$/.test(word)).slice(0, 3);
+  const ports = process.argv.slice(3, 6);
   const masters = ports.map((port) => new Redis(Number(port)));
   await Promise.all(masters.map((master) => master.ping()));
   return { masters, redlock: new Redlock(masters, { retryJitter: 10, ...options }) };
@@ -38,7 +38,8 @@ async function tries(redlock) {
 
 async function waits(redlock) {
   await sleep(300);
-  const lock = await acquire('{r}:1', () => redlock.acquire(['{r}:1'], 3000), { holder: Number(first) });
+  const ask = () => redlock.acquire(['{r}:1'], 3000);
+  const lock = await acquire('{r}:1', ask, { holder: Number(first) });
   await sleep(100);
   await release('{r}:1', () => lock.release(), { renewals: 0 });
 }
@@ -50,7 +51,8 @@ async function main() {
     child('waits', holder);
     return;
   }
-  const { masters, redlock } = await client({ retryDelay: 50, retryCount: role === 'tries' ? 0 : 50 });
+  const retryCount = role === 'tries' ? 0 : 50;
+  const { masters, redlock } = await client({ retryDelay: 50, retryCount });
   await warm(redlock);
   await parts[role](redlock);
   masters.forEach((master) => master.disconnect());

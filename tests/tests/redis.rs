@@ -120,4 +120,7 @@ fn a_hundred_thousand_ordinary_commands_are_no_lock() {
         assert_eq!(told.count(), 0);
     }
     talk.records.expect_complete();
+    let skipped = talk.records.summary()["skipped"].as_array().expect("causes");
+    let left = skipped.iter().find(|cause| cause["cause"] == "talk_of_no_interest");
+    assert!(number(left.expect("counted"), "count") >= 10_000, "{skipped:?}");
 }
