@@ -5,11 +5,15 @@
 
 pub mod futex;
 pub mod kernel;
+pub mod zookeeper;
 
 use crate::framing::Backend;
 use crate::model::Dialect;
 
 /// The backend that understands a dialect.
-pub fn of(_dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
-    None
+pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
+    match dialect {
+        Dialect::ZooKeeper => Some(Box::new(zookeeper::ZooKeeper::default())),
+        _ => None,
+    }
 }
