@@ -5,6 +5,7 @@
 
 pub mod futex;
 pub mod kernel;
+pub mod memcached;
 pub mod zookeeper;
 
 use crate::framing::Backend;
@@ -14,6 +15,7 @@ use crate::model::Dialect;
 pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
     match dialect {
         Dialect::ZooKeeper => Some(Box::new(zookeeper::ZooKeeper::default())),
+        Dialect::Memcached => Some(Box::new(memcached::Memcached::default())),
         _ => None,
     }
 }
