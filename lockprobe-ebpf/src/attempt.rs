@@ -76,6 +76,9 @@ pub fn begin(wait: &mut Wait, task: Task, call: LockCall, at: Place, now: u64) {
     wait.counted_ns = 0;
     wait.waker_call = 0;
     user::read_lock(call.lock, wait);
+    if wait.flags & wait_flag::PARKED != 0 {
+        wait.words = [0, 0, 0, 0, call.futex as u32, (call.futex >> 32) as u32];
+    }
     wait.first_owner = wait.words[2];
 }
 
@@ -99,16 +102,21 @@ pub fn wake(wait: &mut Wait, call: LockCall, task: Task) {
         waker.describe(&mut wait.waker);
         before = tally::note_release(task.tgid(), call.lock, now);
     }
+    let leaves = asleep && reason != reason::RELEASE && waker.leaves();
+    if leaves {
+        waker.describe(&mut wait.waker);
+    }
     if asleep {
         wait.state = state::WOKEN;
         wait.woken_ns = now;
         wait.reason = reason;
         wait.holder_since_ns = 0;
         wait.release_before_ns = before;
-        wait.flags &= !wait_flag::HOLD_EXACT;
+        wait.flags &= !(wait_flag::HOLD_EXACT | wait_flag::WAKER_LEAVES);
+        wait.flags |= leaves as u32 * wait_flag::WAKER_LEAVES;
     } else {
         wait.early_ns = now;
-        wait.early_lock = call.lock;
+        wait.early_lock = call.futex;
         wait.early_reason = reason;
         wait.early_release_before_ns = before;
     }
@@ -120,7 +128,7 @@ pub fn wake(wait: &mut Wait, call: LockCall, task: Task) {
 /// A sleep whose wake-up came while the sleeper was still leaving the processor.
 #[inline(always)]
 pub fn take_early_wake(wait: &mut Wait, now: u64) {
-    if wait.early_ns != 0 && wait.early_lock == wait.lock {
+    if wait.early_ns != 0 && wait.early_lock == wait.futex() {
         wait.state = state::WOKEN;
         wait.woken_ns = now;
         wait.reason = wait.early_reason;
@@ -138,7 +146,7 @@ fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: T
         // The processor may be in an interrupt that came in the middle of another futex call, so
         // the address must agree; shared futexes may be mapped elsewhere in the waker.
         let shared = call.flags & wait_flag::PRIVATE == 0;
-        let same = waker.tgid() == task.tgid() && registers.get(&REG_ARG0) == call.lock;
+        let same = waker.tgid() == task.tgid() && registers.get(&REG_ARG0) == call.futex;
         return if wakes && (same || shared) { reason::RELEASE } else { reason::OTHER };
     }
     if nr == NR_FUTEX_WAKE.load() || nr == NR_FUTEX_REQUEUE.load() {

@@ -29,6 +29,8 @@ pub struct LockCall {
     pub flags: u32,
     /// Address waited on; from [`call::KERNEL`] on the first argument, a descriptor or a set.
     pub lock: u64,
+    /// The argument of the call that `lock` was at first.
+    pub futex: u64,
     /// Value expected there.
     pub value: u32,
 }
@@ -108,6 +110,25 @@ impl Task {
     pub fn is_blocked(self) -> bool {
         let on_rq: u32 = self.load(&TASK_ON_RQ);
         on_rq == 0 || (TASK_SCHED_DELAYED.load() != 0 && self.load::<u8>(&TASK_SCHED_DELAYED) != 0)
+    }
+
+    /// Whether it is on its way out: past its last signal, about to leave what it still has
+    /// (PF_EXITING, include/linux/sched.h).
+    #[inline(always)]
+    pub fn leaves(self) -> bool {
+        self.load::<u32>(&TASK_FLAGS) & 4 != 0
+    }
+
+    /// What it ends with, once it does: as wait(2) has it.
+    #[inline(always)]
+    pub fn exit_code(self) -> u32 {
+        self.load(&TASK_EXIT_CODE)
+    }
+
+    /// Whether its process has other threads.
+    #[inline(always)]
+    pub fn has_siblings(self) -> bool {
+        member::<u32>(self.load(&TASK_SIGNAL), &SIGNAL_THREADS) > 1
     }
 
     /// Its `struct files_struct`.
@@ -207,7 +228,8 @@ impl Registers {
         }
         let flags = flags(op & FUTEX_PRIVATE, self.get(&REG_ARG3));
         let value = self.get(&REG_ARG2) as u32;
-        Some(LockCall { call: call as u32, flags, lock: self.get(&REG_ARG0), value })
+        let lock = self.get(&REG_ARG0);
+        Some(LockCall { call: call as u32, flags, lock, futex: lock, value })
     }
 
     #[inline(always)]
@@ -217,7 +239,8 @@ impl Registers {
         }
         let flags = flags(self.get(&REG_ARG3) & FUTEX2_PRIVATE, self.get(&REG_ARG4));
         let value = self.get(&REG_ARG1) as u32;
-        Some(LockCall { call: call::FUTEX2_WAIT, flags, lock: self.get(&REG_ARG0), value })
+        let lock = self.get(&REG_ARG0);
+        Some(LockCall { call: call::FUTEX2_WAIT, flags, lock, futex: lock, value })
     }
 
     #[inline(always)]
@@ -233,7 +256,8 @@ impl Registers {
         };
         let timeout = if nr == NR_SEMTIMEDOP.load() { self.get(&REG_ARG3) } else { 0 };
         let descriptor = self.get(&REG_ARG0) & u32::MAX as u64;
-        Some(LockCall { call, flags: flags(0, timeout), lock: descriptor, value: 0 })
+        let flags = flags(0, timeout);
+        Some(LockCall { call, flags, lock: descriptor, futex: descriptor, value: 0 })
     }
 }
 

@@ -61,12 +61,38 @@ fn read_word(address: u64) -> u64 {
     value
 }
 
+/// The lock of CPython that a thread sleeps for on a semaphore of its own.
+///
+/// `_PyParkingLot_Park` (Python/parking_lot.c, since 3.13) has a `struct wait_entry` on the stack:
+/// an argument, the address parked on, the semaphore. Only a `PyMutex` passes an argument, which is
+/// on the same stack (`struct mutex_entry` of Python/lock.c); it is one byte with two bits in use.
+#[inline(always)]
+pub fn parked(futex: u64, sp: u64) -> Option<u64> {
+    const LARGEST_FRAME: u64 = 4096;
+    let mut entry = [0u64; 2];
+    let mut state = 0xffu8;
+    // SAFETY: the helper checks the user address and writes the size named, zeros if it fails.
+    unsafe { bpf_probe_read_user((&raw mut entry).cast(), 16, (futex - 16) as *const _) };
+    let [argument, lock] = entry;
+    if argument <= sp || argument >= futex + LARGEST_FRAME || lock == 0 {
+        return None;
+    }
+    // SAFETY: as above; a byte that cannot be read is zero, which the result tells.
+    let failed = unsafe { bpf_probe_read_user((&raw mut state).cast(), 1, lock as *const _) != 0 };
+    if failed || state > 3 { None } else { Some(lock) }
+}
+
 /// Copies the lock's own memory: for a glibc mutex it says who holds it. A lock the kernel keeps has
 /// none.
 #[inline(always)]
 pub fn read_lock(lock: u64, wait: &mut Wait) {
     if wait.call >= call::KERNEL {
         return file::read_request(wait);
+    }
+    if wait.flags & wait_flag::PARKED != 0 {
+        // There is nothing to read in it.
+        wait.flags &= !wait_flag::WORDS;
+        return;
     }
     // SAFETY: the helper checks the user address and writes the size named, zeros if it fails.
     let failed =

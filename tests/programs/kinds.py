@@ -37,6 +37,12 @@ def say(scene, lock, begin, end, holder=None):
     out.flush()
 
 
+def address_of(lock):
+    """Of what the interpreter waits for, behind the head of the object; 0 where that is not in it."""
+    since = (3, 14) if isinstance(lock, type(threading.RLock())) else (3, 13, 1)
+    return id(lock) + object.__basicsize__ if sys.version_info >= since else 0
+
+
 def play(scene, lock):
     """One thread has it, another waits."""
 
@@ -52,7 +58,7 @@ def play(scene, lock):
         state["waiter"] = threading.get_native_id()
         begin = time.monotonic_ns()
         with lock:
-            say(scene, 0, begin, time.monotonic_ns())
+            say(scene, address_of(lock), begin, time.monotonic_ns())
 
     together(holds, waits)
 
@@ -118,7 +124,7 @@ def process_lock(scene):
 def main():
     for scene in sys.argv[2:]:
         state.clear()
-        if scene == "lock":
+        if scene in ("lock", "lock_known"):
             play(scene, threading.Lock())
         elif scene == "reentrant":
             play(scene, threading.RLock())
@@ -126,8 +132,9 @@ def main():
             gil(scene)
         elif scene == "process_lock":
             process_lock(scene)
-        elif scene == "not_condition":
+        elif scene in ("not_condition", "not_condition_short"):
             condition = threading.Condition()
+            hold = HOLD if scene == "not_condition" else HOLD / 10
 
             def waits():
                 begin = time.monotonic_ns()
@@ -140,7 +147,7 @@ def main():
             def wakes():
                 state["holder"] = threading.get_native_id()
                 await_sleep("waiter")
-                time.sleep(HOLD)
+                time.sleep(hold)
                 with condition:
                     state["woken"] = True
                     condition.notify()

@@ -18,11 +18,15 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("LOCKPROBE_BIN") {
         return path.into();
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
-    let path = target.join("release/lockprobe");
+    let path = target().join("release/lockprobe");
     assert!(path.exists(), "{} is not there: run `cargo xtask build`", path.display());
     path
+}
+
+/// Where the build leaves what it makes.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from)
 }
 
 /// A command that is lockprobe with these arguments.

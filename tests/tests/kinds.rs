@@ -6,6 +6,7 @@ use lockprobe_tests::kinds::{Expected, Holder, Run, hold_faults};
 use lockprobe_tests::program::{
     built, compiled, compiled_statically_with_musl, compiled_with_musl, source,
 };
+use lockprobe_tests::pythons::unpacked;
 
 /// A row: scene, `lock.system.name`, `lock.type`, `lock.mode`, how the holder is known.
 type Row = (&'static str, &'static str, &'static str, &'static str, Holder);
@@ -161,8 +162,39 @@ fn locks_of_python() {
             ("gil", "cpython", "gil", "exclusive", Holder::Perhaps),
             ("process_lock", "multiprocessing", "semaphore", "unknown", Holder::Unknown),
         ],
-        &["not_condition"],
+        &["not_condition", "not_condition_short"],
     );
+}
+
+/// Interpreters whose locks are `PyMutex`: the first wait is seen at a place that is not known yet,
+/// which tells the lock and not its holder.
+fn locks_of_newer_python(version: &str, reentrant: Row) {
+    let mut program = unpacked(version);
+    program.push(path(&source("kinds.py")));
+    let program: Vec<&str> = program.iter().map(String::as_str).collect();
+    rows_of(
+        &program,
+        &[
+            ("lock", "cpython", "parked_mutex", "exclusive", Holder::Perhaps),
+            ("lock_known", "cpython", "parked_mutex", "exclusive", Holder::Waker),
+            reentrant,
+            ("gil", "cpython", "gil", "exclusive", Holder::Perhaps),
+            ("process_lock", "multiprocessing", "semaphore", "unknown", Holder::Unknown),
+        ],
+        &["not_condition", "not_condition_short"],
+    );
+}
+
+#[test]
+fn locks_of_python_3_13() {
+    let reentrant = ("reentrant", "cpython", "mutex", "exclusive", Holder::Waker);
+    locks_of_newer_python("3.13", reentrant);
+}
+
+#[test]
+fn locks_of_python_3_14() {
+    let reentrant = ("reentrant", "cpython", "parked_mutex", "exclusive", Holder::Waker);
+    locks_of_newer_python("3.14", reentrant);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use lockprobe_tests::probe::{Probe, Watch, run};
 use lockprobe_tests::program::{Program, compiled, source, watched};
+use lockprobe_tests::pythons::unpacked;
 use lockprobe_tests::records::{Records, nanos, number, text};
 use serde_json::Value;
 
@@ -211,21 +212,23 @@ fn folded_stacks_weigh_what_was_waited_and_a_replay_has_the_same() {
     assert!(found.is_sorted() && found[0] == Some(0), "{heaviest}");
 }
 
-/// Interpreters that are here: those of the path, and those kept beside each other by pyenv.
-fn interpreters() -> Vec<PathBuf> {
+/// Interpreters that are here: the system's, those kept beside each other by pyenv, and those that
+/// setup unpacks.
+fn interpreters() -> Vec<Vec<String>> {
     let home = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
     let kept = home.and_then(|home| std::fs::read_dir(home.join("versions")).ok());
     let kept = kept.into_iter().flatten().flatten().map(|entry| entry.path().join("bin/python3"));
     let mut found: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
     for path in kept.chain(["/usr/bin/python3".into()]) {
-        let ask = "import sys; print(sys.version_info >= (3, 11) and sys.version_info < (3, 14))";
+        let ask = "import sys; print(sys.version_info >= (3, 11) and sys.version_info < (3, 16))";
         let answer = Command::new(&path).args(["-c", ask]).output();
         if answer.is_ok_and(|answer| answer.stdout == b"True\n") {
             found.insert(path.canonicalize().unwrap(), path);
         }
     }
-    found.into_values().collect()
+    let found = found.into_values().map(|path| vec![path.to_str().unwrap().to_owned()]);
+    found.chain(["3.13", "3.14"].map(unpacked)).collect()
 }
 
 #[test]
@@ -244,10 +247,9 @@ fn python_programs_are_told_in_their_own_functions_and_lines() {
         ("größer", line("größer")),
     ];
     let holder = [("write_page", line("nap")), ("hold_the_ledger", line("write"))];
-    let interpreters = interpreters();
-    assert!(!interpreters.is_empty(), "no CPython from 3.11 to 3.13 is here");
-    for interpreter in interpreters {
-        let (records, _) = traced(&[interpreter.to_str().unwrap(), script, "12", "0.12"]);
+    for interpreter in interpreters() {
+        let program = interpreter.iter().map(String::as_str).chain([script, "12", "0.12"]);
+        let (records, _) = traced(&program.collect::<Vec<_>>());
         let about = |r: &&Value| {
             let stack = r["code.stacktrace"].as_str();
             stack.is_some_and(|stack| stack.contains("Account.post_entry"))

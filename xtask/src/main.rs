@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod deny;
 mod fingerprint;
+mod foreign;
 mod generate;
 mod object;
 mod setup;
@@ -25,6 +26,7 @@ usage: cargo xtask COMMAND
   demo [SCENARIO]     build, then run a demonstration (needs root)
   tidy                check the house rules that CONTRIBUTING.md lists
   deny                check licences, sources and yanked versions of all dependencies
+  check-aarch64       check that the agent compiles for the other processor
   generate [--check]  write man page, completions and record schema into docs/
 ";
 
@@ -63,6 +65,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         }
         ["tidy"] => tidy::run()?,
         ["deny"] => deny::run()?,
+        ["check-aarch64"] => foreign::run()?,
         ["generate"] => {
             build::run()?;
             generate::write()?;

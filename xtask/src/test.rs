@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, deny, generate, setup, shell, tidy};
+use crate::{build, deny, foreign, generate, setup, shell, tidy};
 
 /// One step; `rerun` is how to repeat just it.
 struct Step {
@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
         rerun: "cargo clippy --workspace --all-targets -- -D warnings",
         run: |_| shell::run(shell::cargo().args(CLIPPY)),
     },
+    Step { name: "aarch64", rerun: "cargo xtask check-aarch64", run: |_| foreign::run() },
     Step { name: "tidy", rerun: "cargo xtask tidy", run: |_| tidy::run() },
     Step { name: "deny", rerun: "cargo xtask deny", run: |_| deny::run() },
     Step { name: "generate", rerun: "cargo xtask generate --check", run: |_| generated() },

@@ -77,6 +77,7 @@ fn on_sleep(task: Task) -> bool {
     }
     if call.is_kernels() {
         call.lock = file::note_request(task, registers, call);
+        call.futex = call.lock;
     }
     let tid = task.tid();
     let ip = registers.get(&REG_IP);
@@ -93,6 +94,13 @@ fn on_sleep(task: Task) -> bool {
             }
         },
     };
+    if at.flags & wait_flag::PARKED != 0 {
+        let Some(lock) = user::parked(call.futex, sp) else {
+            count(Counter::SkippedIdle);
+            return false;
+        };
+        call.lock = lock;
+    }
     // Of a lock the kernel keeps the place says nothing.
     let new = at.new & !call.is_kernels();
     record_sleep(task, registers, call, Place { new, ..at });
@@ -113,7 +121,7 @@ fn known_place(registers: Registers, at: Place) -> Option<Place> {
         return None;
     }
     let hash = Frame::read(at.sp).hash(registers);
-    let flags = at.flags | (wait.flags & wait_flag::CALLER_KNOWN);
+    let flags = at.flags | (wait.flags & (wait_flag::CALLER_KNOWN | wait_flag::PARKED));
     (hash == wait.frame_hash).then_some(Place { caller: wait.caller, flags, hash, ..at })
 }
 
@@ -125,6 +133,7 @@ fn place(registers: Registers, at: Place) -> Option<Place> {
     let own = filter::verdict_on(tgid, 0, ip);
     match own {
         v if v & 0xff == verdict::IDLE => return None,
+        v if v & 0xff == verdict::PARKED => flags |= wait_flag::PARKED,
         v if v & 0xff == verdict::BY_CALLER => {
             caller_offset = (v >> 8) as u64;
             flags |= wait_flag::CALLER_KNOWN;
@@ -146,6 +155,9 @@ fn place(registers: Registers, at: Place) -> Option<Place> {
         }
         if above & 0xff == verdict::IDLE {
             return None;
+        }
+        if above & 0xff == verdict::PARKED {
+            flags |= wait_flag::PARKED;
         }
         new |= above == verdict::UNKNOWN;
     }
@@ -235,6 +247,9 @@ fn on_wake(task: Task) {
     let wait = unsafe { &mut *wait };
     if call.is_kernels() {
         // What the descriptor means was looked up when the thread fell asleep.
+        call.lock = wait.lock;
+        call.futex = wait.lock;
+    } else if wait.state == state::SLEEPING && call.futex == wait.futex() {
         call.lock = wait.lock;
     }
     attempt::wake(wait, call, task);

@@ -4,6 +4,8 @@ use lockprobe_ebpf::wire::socket_flag;
 
 use super::capture::{Call, read_user};
 use super::interest::{BEGINS, ENDS, EVER, SECRET, SEVERAL, WANTED};
+use crate::maps::*;
+use crate::task::Task;
 
 /// Most arguments that are counted; with more of them a command cannot be told from several.
 const ARGUMENTS: u32 = 12;
@@ -41,7 +43,8 @@ fn verb(text: u64, length: usize) -> Verb {
     match length {
         3 if text == word("SET") => Verb::Set,
         3 if text == word("DEL") => Verb::Lock,
-        4 if text == word("EVAL") => Verb::Lock,
+        4 if text == word("EVAL") || text == word("ZREM") => Verb::Lock,
+        5 if text == word("RESET") || text == word("PSYNC") => Verb::Lock,
         4 if text == word("AUTH") => Verb::Secret,
         4 if text == word("EXEC") => Verb::End,
         5 if text == word("SETNX") => Verb::Lock,
@@ -54,10 +57,16 @@ fn verb(text: u64, length: usize) -> Verb {
         6 if text == word("GETSET") || text == word("HSETNX") => Verb::Lock,
         6 if text == word("CLIENT") => Verb::Lock,
         6 if text == word("EXPIRE") => Verb::Later,
+        // An underscore is no letter: with its bit 5 cleared it stays what it is.
+        7 if text == word("EVAL_RO") || text == word("CLUSTER") || text == word("MONITOR") => {
+            Verb::Lock
+        }
+        7 if text == word("PERSIST") => Verb::Later,
         7 if text == word("EVALSHA") || text == word("DELIFEQ") => Verb::Lock,
         7 if text == word("PUBLISH") || text == word("PEXPIRE") => Verb::Later,
         7 if text == word("DISCARD") => Verb::End,
-        9 if text == word("SUBSCRIB") => Verb::Lock,
+        9 | 10 if text == word("SUBSCRIB") || text == word("PSUBSCRI") => Verb::Lock,
+        10 if text == word("EVALSHA_") => Verb::Lock,
         11 if text == word("UNSUBSCR") => Verb::Lock,
         _ => Verb::Other,
     }
@@ -82,6 +91,32 @@ fn number(byte: impl Fn(usize) -> u8, at: usize) -> (u32, usize) {
         i += 1;
     }
     (0, 0)
+}
+
+/// Whether what is sent is a GET, in upper case, and nothing else.
+#[inline(always)]
+pub fn is_get(task: Task, length: u64) -> bool {
+    const BEGIN: u64 = word("*2\r\n$3\r\n");
+    const VERB: u64 = word("GET\r\n$");
+    let registers = task.registers();
+    let nr = registers.get(&REG_NR);
+    if nr != NR_WRITE.load() && nr != NR_SENDTO.load() {
+        return false;
+    }
+    let [begin, verb, rest] = read_user(registers.get(&REG_ARG1), [0u64; 3]);
+    if begin != BEGIN || verb & 0xffff_ffff_ffff != VERB {
+        return false;
+    }
+    // The length of the key begins two bytes before the last word.
+    let byte = |at: usize| {
+        if at < 2 {
+            (verb >> (48 + 8 * at as u64)) as u8
+        } else {
+            (rest >> (8 * (at as u64 - 2))) as u8
+        }
+    };
+    let (key, digits) = number(byte, 0);
+    digits != 0 && 14 + digits as u64 + u64::from(key) + 2 == length
 }
 
 /// What is to be done with a request.

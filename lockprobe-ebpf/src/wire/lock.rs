@@ -194,6 +194,8 @@ pub mod verdict {
     pub const IDLE: u32 = 2;
     /// The caller decides; its return address lies `value >> 8` bytes above the stack pointer.
     pub const BY_CALLER: u32 = 3;
+    /// A lock, if the entry of CPython's parking lot that the thread sleeps in is that of one.
+    pub const PARKED: u32 = 4;
 }
 
 #[cfg(test)]

@@ -83,6 +83,12 @@ pub mod wait_flag {
     pub const OVERFLOW: u32 = 64;
     /// The caller's address was found by a learnt frame offset, not taken from the stack top.
     pub const CALLER_KNOWN: u32 = 128;
+    /// `lock` is what the thread has noted beside the semaphore of its own that it sleeps on, whose
+    /// address is in `words[4]` and `words[5]`; the other words say nothing.
+    pub const PARKED: u32 = 256;
+    /// The waker was on its way out, and is described, though the sleep was not ended by a release:
+    /// it leaves a robust lock, or sends a last signal.
+    pub const WAKER_LEAVES: u32 = 512;
 }
 
 /// Who: kernel-wide ids, the ids inside the thread's own PID namespace, and its name.
@@ -172,6 +178,17 @@ pub struct Wait {
 }
 
 const _: () = assert!(size_of::<Wait>() == 232);
+
+impl Wait {
+    /// The address slept on.
+    #[inline(always)]
+    pub fn futex(&self) -> u64 {
+        if self.flags & wait_flag::PARKED == 0 {
+            return self.lock;
+        }
+        (self.words[5] as u64) << 32 | self.words[4] as u64
+    }
+}
 
 /// `WAIT`, `RESUME` and `WAITING` records.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -3,9 +3,12 @@
 //! In: observations. Out: lock events. Never: another backend, the wire contract, a clock, files,
 //! network.
 
+pub mod consul;
+pub mod etcd;
 pub mod futex;
 pub mod kernel;
 pub mod memcached;
+pub mod redis;
 pub mod zookeeper;
 
 use crate::framing::Backend;
@@ -13,9 +16,12 @@ use crate::model::Dialect;
 
 /// The backend that understands a dialect.
 pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
-    match dialect {
-        Dialect::ZooKeeper => Some(Box::new(zookeeper::ZooKeeper::default())),
-        Dialect::Memcached => Some(Box::new(memcached::Memcached::default())),
-        _ => None,
-    }
+    Some(match dialect {
+        Dialect::Consul => Box::new(consul::Consul::default()),
+        Dialect::Etcd => Box::new(etcd::Etcd::default()),
+        Dialect::Memcached => Box::new(memcached::Memcached::default()),
+        Dialect::Redis => Box::new(redis::Redis::default()),
+        Dialect::ZooKeeper => Box::new(zookeeper::ZooKeeper::default()),
+        _ => return None,
+    })
 }

@@ -37,13 +37,13 @@ impl Aliases {
         let library = dynamic.as_ref().map_or(Library::None, |(_, strings)| exports(strings));
         if let (true, Some((table, strings))) = (library != Library::None, &dynamic) {
             let mut exported = Vec::new();
-            table.each(file, Kind::Function, |name, start, size| {
-                let text = strings.get(name as usize..).unwrap_or_default();
+            table.each(file, Kind::Function, |symbol| {
+                let text = strings.get(symbol.name as usize..).unwrap_or_default();
                 let end = text.iter().position(|&b| b == 0).unwrap_or(0);
                 if let (true, Ok(text)) =
                     (exported.len() < MOST_EXPORTED, std::str::from_utf8(&text[..end]))
                 {
-                    exported.push((text, start, size));
+                    exported.push((text, symbol.start, symbol.size));
                 }
             });
             // A program may want one of these names from elsewhere.

@@ -1,5 +1,7 @@
 //! ELF headers and symbol tables, read piecemeal and bounded.
 
+use super::by_address::ByAddress;
+use std::cell::OnceCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -87,6 +89,19 @@ pub struct Symbol {
     pub size: u64,
 }
 
+/// A symbol as it stands in a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Defined {
+    /// Which of the table.
+    pub at: u32,
+    /// Where its name begins in the strings.
+    pub name: u32,
+    /// Address as linked.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
 /// The headers of an ELF file of this machine.
 #[derive(Debug, Default)]
 pub struct Elf {
@@ -104,6 +119,8 @@ pub struct Elf {
     pub lines: bool,
     /// Bytes of debug information proper (`.debug_info`), much of which a look at it touches.
     debug: u64,
+    /// Functions by address, for each large table, once asked for.
+    indexes: OnceCell<Vec<Option<ByAddress>>>,
 }
 
 impl Elf {
@@ -236,14 +253,27 @@ impl Elf {
 
     /// The symbols of one kind that cover the address, at most eight, the full table's first.
     pub fn covering(&self, file: &File, kind: Kind, address: u64) -> Vec<Symbol> {
+        let indexes = (kind == Kind::Function).then(|| {
+            let read = || self.tables.iter().map(|table| ByAddress::read(table, file)).collect();
+            self.indexes.get_or_init(read)
+        });
         let mut found = Vec::new();
-        for table in &self.tables {
-            let _ = table.each(file, kind, |name, start, size| {
-                let covers = address.wrapping_sub(start) < size && found.len() < 8;
-                if let Some(name) = covers.then(|| table.name(file, name)).flatten() {
-                    found.push(Symbol { name, address: start, size });
+        for (i, table) in self.tables.iter().enumerate() {
+            let mut look = |symbol: Defined| {
+                let covers = address.wrapping_sub(symbol.start) < symbol.size && found.len() < 8;
+                if let Some(name) = covers.then(|| table.name(file, symbol.name)).flatten() {
+                    found.push(Symbol { name, address: symbol.start, size: symbol.size });
                 }
-            });
+            };
+            match indexes.and_then(|indexes| indexes.get(i)?.as_ref()) {
+                Some(index) => {
+                    let near = index.near(address).into_iter();
+                    near.filter_map(|at| table.at(file, kind, at)).for_each(look);
+                }
+                None => {
+                    let _ = table.each(file, kind, &mut look);
+                }
+            }
             if !found.is_empty() {
                 break;
             }
@@ -255,11 +285,11 @@ impl Elf {
     pub fn exported(&self, file: &File, kind: Kind, name: &str) -> Option<u64> {
         let (table, strings) = self.dynamic_strings(file)?;
         let mut found = None;
-        table.each(file, kind, |at, start, _| {
-            let text = strings.get(at as usize..).unwrap_or_default();
+        table.each(file, kind, |symbol| {
+            let text = strings.get(symbol.name as usize..).unwrap_or_default();
             let same =
                 text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0));
-            found = found.or(same.then_some(start));
+            found = found.or(same.then_some(symbol.start));
         });
         found
     }
@@ -298,26 +328,32 @@ pub fn contains(bytes: &[u8], text: &[u8]) -> bool {
 }
 
 impl Table {
-    /// Calls with place of the name, address and size of every defined symbol of a kind.
-    pub fn each(&self, file: &File, kind: Kind, mut f: impl FnMut(u32, u64, u64)) -> Option<()> {
-        let (start, size) = (self.symbols.0, self.symbols.1.min(LARGEST_TABLE) / 24 * 24);
+    /// How many symbols there are, of every kind.
+    pub fn symbols(&self) -> usize {
+        (self.symbols.1.min(LARGEST_TABLE) / 24) as usize
+    }
+
+    /// Calls with every defined symbol of a kind.
+    pub fn each(&self, file: &File, kind: Kind, mut f: impl FnMut(Defined)) -> Option<()> {
+        let (start, size) = (self.symbols.0, 24 * self.symbols() as u64);
         let mut at = 0;
         while at < size {
             let length = (size - at).min(CHUNK as u64);
-            for s in read_at(file, start.checked_add(at)?, length as usize)?.chunks_exact(24) {
-                // Types: 1 object, 2 function, 5 common, 10 indirect function.
-                let wanted = match s[4] & 15 {
-                    2 | 10 => kind == Kind::Function,
-                    1 | 5 => kind == Kind::Object,
-                    _ => false,
-                };
-                if wanted && number::<2>(s, 6)? != 0 {
-                    f(word(s, 0)?, long(s, 8)?, long(s, 16)?);
+            let symbols = read_at(file, start.checked_add(at)?, length as usize)?;
+            for (i, symbol) in symbols.chunks_exact(24).enumerate() {
+                if is(symbol, kind) {
+                    f(defined((at / 24) as u32 + i as u32, symbol)?);
                 }
             }
             at += length;
         }
         Some(())
+    }
+
+    /// One symbol, if it is defined and of this kind.
+    fn at(&self, file: &File, kind: Kind, at: u32) -> Option<Defined> {
+        let symbol = read_at(file, self.symbols.0.checked_add(24 * u64::from(at))?, 24)?;
+        is(&symbol, kind).then(|| defined(at, &symbol))?
     }
 
     /// The name at this place.
@@ -332,4 +368,19 @@ impl Table {
         }
         None
     }
+}
+
+/// These 24 bytes are a defined symbol of a kind.
+fn is(symbol: &[u8], kind: Kind) -> bool {
+    // Types: 1 object, 2 function, 5 common, 10 indirect function.
+    let wanted = match symbol[4] & 15 {
+        2 | 10 => kind == Kind::Function,
+        1 | 5 => kind == Kind::Object,
+        _ => false,
+    };
+    wanted && symbol[6..8] != [0, 0]
+}
+
+fn defined(at: u32, symbol: &[u8]) -> Option<Defined> {
+    Some(Defined { at, name: word(symbol, 0)?, start: long(symbol, 8)?, size: long(symbol, 16)? })
 }

@@ -2,14 +2,15 @@
 
 use super::atlas::{Atlas, Frame};
 use super::cache::Cache;
+use super::lock_file::Asked as LockFileAsked;
 use super::meaning::Role;
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{activity, file, meaning, memory, names, process, source, thread};
+use super::{activity, file, lock_file, meaning, memory, names, process, source, thread};
 use crate::model::{
-    AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockKind, LockSeen, Look,
-    Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockFileFact, LockKind, LockSeen,
+    Look, Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -24,6 +25,7 @@ pub struct Enricher {
     freezers: activity::Freezers,
     sampler: Sampler,
     pythons: Pythons,
+    lock_files: lock_file::LockFiles,
     /// Programs by process, as of when it was first asked about.
     programs: Cache<u32, process::Program>,
 }
@@ -54,6 +56,7 @@ impl Enricher {
             freezers: activity::Freezers::find(),
             sampler: Sampler::new(None),
             pythons: Pythons::new(),
+            lock_files: lock_file::LockFiles::new(),
             programs: Cache::new(PROGRAMS),
         }
     }
@@ -116,7 +119,7 @@ impl Enricher {
         let bytes = memory::read(id.pid, seen.sp, STACK);
         // The stack is that of the wait only if the thread is still where it was seen.
         match thread::sleep(id).flatten() {
-            Some(s) if s.on_futex(seen.address) && s.sp == seen.sp && s.ip == seen.ip => {}
+            Some(s) if s.on_futex(seen.futex) && s.sp == seen.sp && s.ip == seen.ip => {}
             _ => return Vec::new(),
         }
         self.asleep(&Asleep {
@@ -218,6 +221,7 @@ impl Enricher {
 
     /// Functions of run times that have no name, known by what they wait on and where they lie.
     fn recognise(&mut self, wait: &Asleep<'_>, frames: &[Frame], meanings: &mut [meaning::Frame]) {
+        park(frames, meanings);
         let Some(caller) = meanings.iter().position(|f| !f.libc) else { return };
         if !matches!(meanings[caller].role, Role::Nameless | Role::Plain) {
             return;
@@ -313,6 +317,11 @@ impl Enricher {
         file::directory(thread, descriptor, device, inode)
     }
 
+    /// Where a lock file is, and whom it names.
+    pub fn lock_file(&mut self, asked: LockFileAsked<'_>) -> LockFileFact {
+        self.lock_files.look(asked)
+    }
+
     /// A process that has a lock.
     pub fn holder(&mut self, pid: u32) -> HolderFact {
         file::holder(pid)
@@ -356,8 +365,26 @@ impl Enricher {
     }
 }
 
+/// Whoever sleeps by way of CPython's parking lot and has no name may be taking a lock; the entry
+/// of the parking lot tells (`_PyParkingLot_Park` itself may lie in a part without a name).
+fn park(frames: &[Frame], meanings: &mut [meaning::Frame]) {
+    let through = |m: &meaning::Frame| m.role == Role::Through;
+    let Some(first) = meanings.iter().position(through) else { return };
+    let of_python = |frame: &Frame| {
+        let symbol = frame.place.symbol.as_deref().unwrap_or_default();
+        symbol.starts_with("_PySemaphore_") && names::is_python(frame.mapping.file_name())
+    };
+    let caller = (first..meanings.len()).find(|&i| !through(&meanings[i]));
+    if let Some(caller) = caller.filter(|_| of_python(&frames[first]))
+        && matches!(meanings[caller].role, Role::Nameless | Role::Plain)
+        && names::is_python(frames[caller].mapping.file_name())
+    {
+        meanings[caller].role = Role::Lock(LockKind::PythonParked);
+    }
+}
+
 /// CLOCK_MONOTONIC now, the clock of all records.
-fn monotonic() -> u64 {
+pub(super) fn monotonic() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

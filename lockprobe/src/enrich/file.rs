@@ -44,11 +44,16 @@ fn target(link: &str, inode: u64) -> Option<PathBuf> {
 
 /// Name of a process and how many threads it has.
 pub fn holder(pid: u32) -> HolderFact {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let text = |file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        // A name is any bytes.
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let status = text("status");
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let threads = field("Threads:").and_then(|n| n.trim().parse().ok()).unwrap_or(0);
     // The status escapes what a name may hold; this does not.
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = text("comm");
     HolderFact { pid, name: printable(name.trim_end_matches('\n')), threads }
 }
 

@@ -141,9 +141,11 @@ fn runtime(name: &str) -> Role {
         ("PyParkingLot_Park", Role::Through),
         ("PyMutex_Lock", Role::Lock(LockKind::PythonParked)),
         ("PyRecursiveMutex_Lock", Role::Lock(LockKind::PythonParked)),
-        ("PyRawMutex_Lock", Role::Lock(LockKind::PythonParked)),
-        ("PyRWMutex_", Role::Lock(LockKind::PythonParked)),
-        ("PyOnceFlag_CallOnce", Role::Lock(LockKind::PythonParked)),
+        ("PyMutex_LockTimed", Role::Lock(LockKind::PythonParked)),
+        // The interpreter's own affairs, which no `PyMutex` is part of.
+        ("PyRawMutex_Lock", Role::Idle),
+        ("PyRWMutex_", Role::Idle),
+        ("PyOnceFlag_CallOnce", Role::Idle),
         ("PyEvent_Wait", Role::Idle),
         // Modules/_multiprocessing/semaphore.c
         ("multiprocessing_SemLock_", Role::Lock(LockKind::Multiprocessing)),

@@ -38,6 +38,7 @@ fn asleep(wait: impl FnOnce() + Send + 'static) -> (ThreadId, Sleep) {
 
 fn seen(id: ThreadId, at: Sleep) -> LockSeen {
     LockSeen {
+        parked: false,
         value: 2,
         time: 0,
         thread: Thread { id, ..Thread::default() },

@@ -6,6 +6,7 @@ use super::sample::Sample;
 use super::unwind::{self, Base, FramePointer, Registers, Stack, Step};
 use super::{names, perf_map, source};
 use crate::model::{self, StackFrame, thread::printable};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Frames of one stack told; deeper ones are cut off.
@@ -76,9 +77,14 @@ impl Atlas {
         });
         let generated: Vec<u64> = generated.collect();
         let mut generated = perf_map::names(sample.id.pid, &generated).into_iter();
+        let tail = if last.is_none() { tail_calls(sample, &stops) } else { 0..0 };
         let mut inside = false;
         let mut frames = Vec::new();
         for (i, stop) in stops.iter().enumerate() {
+            if tail.contains(&i) {
+                groups.by_ref().for_each(|group| frames.extend(group.iter().cloned()));
+                continue;
+            }
             if let Some(group) = runs[i].then(|| groups.next()).flatten() {
                 inside = true;
                 frames.extend(group.iter().cloned());
@@ -138,6 +144,20 @@ impl Atlas {
 fn runs_python(stop: &Stop) -> bool {
     let Stop::Code(frame) = stop else { return false };
     frame.place.symbol.as_ref().is_some_and(|s| s.starts_with("_PyEval_EvalFrameDefault"))
+}
+
+/// The interpreter's own part of a stack that shows no function that runs Python code: since 3.14
+/// one may be made of many small ones without names (`--with-tail-call-interp`). Empty where code
+/// of others lies in between, whose place among Python's functions nothing tells.
+fn tail_calls(sample: &Sample, stops: &[Stop]) -> Range<usize> {
+    let own = |stop: &Stop| matches!(stop, Stop::Code(frame) if of_interpreter(sample, frame));
+    let nameless = |stop: &Stop| matches!(stop, Stop::Code(frame) if frame.place.symbol.is_none());
+    let first = stops.iter().position(|stop| own(stop) && nameless(stop));
+    let last = stops.iter().rposition(own);
+    match (first, last) {
+        (Some(first), Some(last)) if stops[first..=last].iter().all(own) => first..last + 1,
+        _ => 0..0,
+    }
 }
 
 fn of_interpreter(sample: &Sample, frame: &Frame) -> bool {

@@ -104,8 +104,12 @@ pub struct WaitSeen {
     pub time: u64,
     /// The waiter.
     pub thread: Thread,
-    /// Address waited on.
+    /// Address waited on: of the lock, as far as the kernel half can tell.
     pub address: u64,
+    /// Address slept on.
+    pub futex: u64,
+    /// That is a semaphore of the thread's own, beside which it has noted the lock.
+    pub parked: bool,
     /// The futex is private to the process.
     pub private: bool,
     /// The call had a time-out.
@@ -144,6 +148,8 @@ pub struct WaitSeen {
     pub reason: WakeReason,
     /// Who ended it, for a release.
     pub waker: Option<Thread>,
+    /// Who ended it by ending itself, as far as seen.
+    pub leaver: Option<Thread>,
     /// When the waker had acquired the lock, if it had waited for it.
     pub holder_since: Option<u64>,
     /// When the lock was last let go before that, 0 if never seen.
@@ -163,6 +169,8 @@ pub struct LockSeen {
     pub thread: Thread,
     /// Address waited on.
     pub address: u64,
+    /// That is not the address slept on: see [`WaitSeen::parked`].
+    pub parked: bool,
     /// The futex is private to the process.
     pub private: bool,
     /// The call is a priority-inheritance operation.
@@ -201,6 +209,8 @@ pub struct ProcessSeen {
     pub thread: Thread,
     /// What.
     pub event: ProcessEvent,
+    /// A signal ended it.
+    pub killed: bool,
 }
 
 impl Observation {

@@ -92,7 +92,7 @@ impl Stacks {
         let waiter = if full {
             Err(Look::Missing(Missing::RateLimited))
         } else {
-            let (address, sp, ip) = (wait.address, wait.sp, wait.ip);
+            let (address, sp, ip) = (wait.futex, wait.sp, wait.ip);
             enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, || true)
         };
         let mut open =
@@ -112,7 +112,7 @@ impl Stacks {
     /// Looks at a thread that waits, and tells at once.
     pub fn look_now(wait: &WaitSeen, enricher: &mut Enricher) -> Vec<Fact> {
         let key = (wait.thread.id, wait.start);
-        let (address, sp, ip) = (wait.address, wait.sp, wait.ip);
+        let (address, sp, ip) = (wait.futex, wait.sp, wait.ip);
         let waiter = enricher.sample(key.0, Wanted::Sleeping { address, sp, ip }, || true);
         vec![fact(key, key.0, waiter, enricher)]
     }

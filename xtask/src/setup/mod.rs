@@ -4,8 +4,10 @@
 //! It asks nothing: no terminal and no standard input are needed.
 
 mod apt;
+mod clients;
 mod linker;
 mod needs;
+mod pythons;
 mod toolchain;
 
 use std::time::Instant;
@@ -19,6 +21,8 @@ pub use toolchain::Toolchain;
 pub fn run() -> Result<()> {
     let began = Instant::now();
     let mut installed = needs::install()?;
+    pythons::install(&mut installed)?;
+    clients::install(&mut installed)?;
     let toolchain = toolchain::install(&mut installed)?;
     let linker = linker::install(&toolchain, &mut installed)?;
     let (linker, seconds) = (linker.display(), began.elapsed().as_secs_f32());

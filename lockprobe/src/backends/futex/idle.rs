@@ -3,7 +3,7 @@
 //! CPython's `threading` makes conditions, events and joins of plain locks (Lib/threading.py): a
 //! thread locks a lock it has itself, and another lets it go.
 
-use crate::model::Stack;
+use crate::model::{LockKind, Stack};
 
 /// Functions of `threading.py` that wait for something else than a lock.
 const IDLE: [&str; 5] = [
@@ -15,16 +15,20 @@ const IDLE: [&str; 5] = [
     "_wait_for_tstate_lock",
 ];
 
-/// Whether the innermost function of Python is one of those.
-pub fn idles(stack: &Stack) -> bool {
+/// Whether waits for this kind may be for something else, which only a stack tells.
+pub fn ambiguous(kind: LockKind) -> bool {
+    matches!(kind, LockKind::PythonLock | LockKind::PythonParked)
+}
+
+/// Whether the innermost function of Python is one of those; `None` if there is none.
+pub fn idles(stack: &Stack) -> Option<bool> {
     // Code of Python lies in no binary.
     let python = stack.frames.iter().find_map(|frame| {
         let (file, _) = frame.source.as_ref().filter(|_| frame.module.is_empty())?;
         Some((&*frame.function, &**file))
     });
-    python.is_some_and(|(function, file)| {
-        file.rsplit('/').next() == Some("threading.py") && IDLE.contains(&function)
-    })
+    let (function, file) = python?;
+    Some(file.rsplit('/').next() == Some("threading.py") && IDLE.contains(&function))
 }
 
 #[cfg(test)]
@@ -46,13 +50,11 @@ mod tests {
     fn conditions_are_told_from_locks() {
         let acquire = ("PyThread_acquire_lock_timed", "thread.c", "python3.11");
         let condition = ("Condition.wait", "/usr/lib/python3.11/threading.py", "");
-        assert!(idles(&stack(&[acquire, condition, ("main", "/srv/app.py", "")])));
-        assert!(
-            !idles(&stack(&[acquire, ("main", "/srv/app.py", ""), condition])),
-            "a lock in one"
-        );
+        let main = ("main", "/srv/app.py", "");
+        assert_eq!(idles(&stack(&[acquire, condition, main])), Some(true));
+        assert_eq!(idles(&stack(&[acquire, main, condition])), Some(false), "a lock in one");
         let others = ("Condition.wait", "/srv/waiting.py", "");
-        assert!(!idles(&stack(&[acquire, others])), "a class of the program's own");
-        assert!(!idles(&stack(&[acquire])) && !idles(&stack(&[])));
+        assert_eq!(idles(&stack(&[acquire, others])), Some(false), "a class of the program's own");
+        assert_eq!([idles(&stack(&[acquire])), idles(&stack(&[]))], [None, None]);
     }
 }

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::idle::ambiguous;
+use super::naming::{Taking, describe};
+use super::parked::Parked;
 use crate::model::{
-    LockDescription, LockFact, LockId, LockKind, LockSeen, Mode, SiteClass, SiteFact, WaitSeen,
-    WakeReason, Wakes,
+    LockDescription, LockFact, LockKind, LockSeen, Mode, SiteClass, SiteFact, WaitSeen, WakeReason,
+    Wakes,
 };
 
 /// Most addresses and call sites remembered; beyond it all are forgotten and learnt anew.
@@ -24,7 +27,11 @@ struct Known {
     fact: Option<LockFact>,
     /// Caller of the first contention, where the kernel half did not know it.
     caller: Option<u64>,
+    /// What the first contention says, should this be a lock of CPython's.
+    parked: Parked,
     described: Option<Described>,
+    /// A stack has shown that it serves as a lock, where that is not certain.
+    proven: bool,
     /// How often it was waited on with the value 2 and let go by a thread, and otherwise.
     like_lock: u32,
     unlike_lock: u32,
@@ -34,19 +41,6 @@ struct Known {
 struct Described {
     taking: Taking,
     lock: Arc<LockDescription>,
-}
-
-/// What a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taking {
-    /// The kind of lock.
-    pub kind: LockKind,
-    /// How the thread would have it.
-    pub mode: Mode,
-    /// How far the address slept on lies behind the lock's beginning.
-    pub inner: u64,
-    /// The call site says so.
-    confirmed: bool,
 }
 
 /// All addresses and call sites.
@@ -103,7 +97,7 @@ impl Locks {
         let taking = match taken {
             Some(taking) => taking,
             None if class != SiteClass::Idle && guessed => {
-                Taking { kind, mode, inner: 0, confirmed: false }
+                Taking { kind, mode, inner: 0, confirmed: false, hidden: false }
             }
             None => return,
         };
@@ -114,6 +108,27 @@ impl Locks {
         let shared = if wait.private { None } else { fact.and_then(|f| f.shared) };
         let lock = describe((wait.thread.id.pid, image), wait.address, &taking, fact, shared);
         known.described = Some(Described { taking, lock });
+    }
+
+    /// Notes whether the stack of a wait shows that its lock serves as one.
+    pub fn prove(&mut self, wait: &WaitSeen, proven: bool) {
+        let Some(taking) = self.taken(wait).filter(|taking| ambiguous(taking.kind)) else { return };
+        let pid = wait.thread.id.pid;
+        self.address(pid, wait.address.wrapping_sub(taking.inner)).proven = proven;
+        let image = self.image(pid);
+        let taking = Taking { confirmed: proven, ..taking };
+        let known = self.address(pid, wait.address);
+        let fact = known.fact.as_ref();
+        let shared = if wait.private { None } else { fact.and_then(|f| f.shared) };
+        let lock = describe((pid, image), wait.address, &taking, fact, shared);
+        known.described = Some(Described { taking, lock });
+    }
+
+    /// What is taken, as certain as it is.
+    fn weighed(&self, pid: u32, address: u64, taking: Taking) -> Taking {
+        let lock = (pid, address.wrapping_sub(taking.inner));
+        let proven = || self.addresses.get(&lock).is_some_and(|known| known.proven);
+        Taking { confirmed: taking.confirmed && (!ambiguous(taking.kind) || proven()), ..taking }
     }
 
     /// Whether the call site of a wait has been looked at.
@@ -152,7 +167,7 @@ impl Locks {
 
     /// Whether the wait is known to be none for a lock.
     pub fn is_idle(&self, wait: &WaitSeen) -> bool {
-        self.class(wait) == SiteClass::Idle
+        self.class(wait) == SiteClass::Idle || self.is_parked_for_nothing(wait)
     }
 
     /// The caller that decides what a first contention is for, if it is the caller that decides.
@@ -175,6 +190,7 @@ impl Locks {
     pub fn first(&mut self, seen: &LockSeen, caller: Option<u64>) {
         let known = self.address(seen.thread.id.pid, seen.address);
         known.caller = caller.or(known.caller);
+        known.parked.note(seen);
     }
 
     /// What a wait is for; `None` when it is for no lock, or nothing tells.
@@ -212,31 +228,58 @@ impl Locks {
         // Where musl finds that a mutex can never be had, it sleeps for good on a word of its own
         // (src/thread/pthread_mutex_timedlock.c): that word was never marked as waited for.
         let marked = wait.value >> 31 != 0 || wait.priority_inheritance;
-        (kind != LockKind::MuslMutex || marked).then_some(Taking {
-            kind,
-            mode,
-            inner,
-            confirmed: true,
-        })
+        if kind == LockKind::MuslMutex && !marked {
+            return None;
+        }
+        let taking = Taking { kind, mode, inner, confirmed: true, hidden: kind.hides_identity() };
+        let pid = wait.thread.id.pid;
+        if kind != LockKind::PythonParked || wait.parked {
+            let taking = Taking { hidden: taking.hidden && !wait.parked, ..taking };
+            return Some(self.weighed(pid, wait.address, taking));
+        }
+        let known = self.addresses.get(&(wait.thread.id.pid, wait.address));
+        match known.and_then(|known| known.parked.of(wait.start)) {
+            Some(lock) => {
+                beside(taking, wait.address, lock).map(|t| self.weighed(pid, wait.address, t))
+            }
+            None => Some(Taking { confirmed: false, ..taking }),
+        }
     }
 
     fn described(&self, wait: &WaitSeen) -> Option<&Described> {
-        if self.is_idle(wait) {
+        if self.is_idle(wait) || self.is_parked_for_nothing(wait) {
             return None;
         }
         self.addresses.get(&(wait.thread.id.pid, wait.address))?.described.as_ref()
     }
 
+    /// Whether a wait by way of CPython's parking lot is for no lock.
+    fn is_parked_for_nothing(&self, wait: &WaitSeen) -> bool {
+        let known = self.addresses.get(&(wait.thread.id.pid, wait.address));
+        !wait.parked
+            && self.class(wait) == SiteClass::Lock(LockKind::PythonParked)
+            && known.and_then(|known| known.parked.of(wait.start)) == Some(None)
+    }
+
     /// The lock of a wait that [`Locks::see`] has seen; `None` when it is none.
     pub fn describe(&self, wait: &WaitSeen) -> Option<Arc<LockDescription>> {
-        self.described(wait).map(|d| d.lock.clone())
+        let described = self.described(wait)?;
+        if described.taking.kind != LockKind::PythonParked || wait.parked {
+            return Some(described.lock.clone());
+        }
+        // Since it was seen, the thread may have slept there for another lock.
+        let pid = wait.thread.id.pid;
+        let fact = self.addresses.get(&(pid, wait.address)).and_then(|known| known.fact.as_ref());
+        let taking = self.taken(wait)?;
+        Some(describe((pid, self.image(pid)), wait.address, &taking, fact, None))
     }
 
     /// The lock at an address, described even if no wait on it was ever sent.
     pub fn at(&self, pid: u32, address: u64, site: (u64, u64)) -> Option<Arc<LockDescription>> {
         let known = self.addresses.get(&(pid, address));
-        if let Some(described) = known.and_then(|k| k.described.as_ref()) {
-            return Some(described.lock.clone());
+        let parked = |d: &&Described| d.taking.kind == LockKind::PythonParked;
+        if let Some(d) = known.and_then(|k| k.described.as_ref()).filter(|d| !parked(d)) {
+            return Some(d.lock.clone());
         }
         let caller = known.and_then(|k| k.caller).unwrap_or(site.1);
         let (kind, mode) = self.site_at(pid, site.0, caller)?.lock()?;
@@ -247,7 +290,17 @@ impl Locks {
             None if kind == LockKind::PthreadRwLock => return None,
             None => kind.inner(mode, 0, address),
         };
-        let taking = Taking { kind, mode, inner, confirmed: true };
+        let mut taking =
+            Taking { kind, mode, inner, confirmed: true, hidden: kind.hides_identity() };
+        if kind == LockKind::PythonParked {
+            let known = known.map(|known| &known.parked);
+            match known.and_then(|parked| parked.one()) {
+                Some(lock) => taking = beside(taking, address, Some(lock))?,
+                None if known.is_some_and(Parked::is_for_nothing) => return None,
+                None => taking.hidden = known.is_none_or(|parked| !parked.is_lock),
+            }
+        }
+        let taking = self.weighed(pid, address, taking);
         let shared = fact.and_then(|f| f.shared);
         Some(describe((pid, self.image(pid)), address, &taking, fact, shared))
     }
@@ -266,7 +319,8 @@ impl Locks {
         }
         let fact = known.and_then(|k| k.fact.as_ref()).filter(|fact| fact.inner == 0);
         let kind = fact.and_then(|f| f.kind).unwrap_or(kind);
-        let taking = Taking { kind, mode: kind.mode(), inner: 0, confirmed: true };
+        let (mode, hidden) = (kind.mode(), kind.hides_identity());
+        let taking = Taking { kind, mode, inner: 0, confirmed: true, hidden };
         describe((pid, self.image(pid)), address, &taking, fact, fact.and_then(|f| f.shared))
     }
 
@@ -290,50 +344,8 @@ impl Locks {
     }
 }
 
-/// The lock that threads of this program of a process sleep at this address for.
-fn describe(
-    (pid, image): (u32, u32),
-    address: u64,
-    taking: &Taking,
-    fact: Option<&LockFact>,
-    shared: Option<(u64, u64, u64)>,
-) -> Arc<LockDescription> {
-    let Taking { kind, inner, confirmed, .. } = *taking;
-    let address = address.wrapping_sub(inner);
-    let id = match shared {
-        _ if kind.hides_identity() => LockId::Process { pid, image, kind },
-        Some((device, inode, offset)) => {
-            LockId::Shared { device, inode, offset: offset.wrapping_sub(inner) }
-        }
-        None => LockId::Private { pid, image, address },
-    };
-    let call_site = fact.and_then(|f| f.call_site.clone());
-    Arc::new(LockDescription {
-        id,
-        kind,
-        name: name(kind, address, id, fact),
-        confirmed,
-        call_site,
-        address: None,
-    })
-}
-
-/// A symbol; else where it was first contended; else its address.
-fn name(kind: LockKind, address: u64, id: LockId, fact: Option<&LockFact>) -> Arc<str> {
-    if let LockId::Process { .. } = id {
-        return format!("some {} {}", kind.system(), kind.name()).into();
-    }
-    if kind == LockKind::PythonGil {
-        return "GIL".into();
-    }
-    if let Some(symbol) = fact.and_then(|f| f.symbol.as_deref()) {
-        return symbol.into();
-    }
-    if let Some(site) = fact.and_then(|f| f.call_site.as_ref()) {
-        return site.to_string().into();
-    }
-    match id {
-        LockId::Private { .. } => format!("{address:#x}").into(),
-        _ => id.to_string().into(),
-    }
+/// What a thread takes that sleeps on a semaphore of its own, beside which it has noted a lock.
+fn beside(taking: Taking, semaphore: u64, lock: Option<u64>) -> Option<Taking> {
+    let inner = semaphore.wrapping_sub(lock?);
+    Some(Taking { inner, hidden: false, ..taking })
 }

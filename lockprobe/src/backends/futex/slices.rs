@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::attempts::Attempts;
-use super::locks::Taking;
+use super::naming::Taking;
 use crate::model::{LockKind, WaitSeen, WakeReason};
 
 /// From the end of one slice to the beginning of the next, nanoseconds, at most: another slice in

@@ -29,6 +29,8 @@ fn wait(tid: u32, start: u64, ran: u64, owner: u32) -> WaitSeen {
         time: ran,
         thread: thread(tid),
         address: LOCK,
+        futex: LOCK,
+        parked: false,
         private: true,
         timed: false,
         preexisting: false,
@@ -48,6 +50,7 @@ fn wait(tid: u32, start: u64, ran: u64, owner: u32) -> WaitSeen {
         first_owner: Some(owner),
         reason: WakeReason::Release,
         waker: Some(thread(owner)),
+        leaver: None,
         holder_since: None,
         released_before: 0,
         hold_exact: false,
@@ -68,7 +71,7 @@ fn site(level: u32, ip: u64, class: SiteClass) -> Observation {
 }
 
 fn process(tid: u32, time: u64, event: ProcessEvent) -> Observation {
-    Observation::Process(ProcessSeen { time, thread: thread(tid), event })
+    Observation::Process(ProcessSeen { time, thread: thread(tid), event, killed: false })
 }
 
 /// A backend that knows the call sites.
@@ -287,6 +290,7 @@ fn the_first_wait_at_a_shared_frame_has_its_caller_from_the_stack() {
         time: 10,
         thread: thread(2),
         address: LOCK,
+        parked: false,
         private: true,
         priority_inheritance: false,
         ip: SHARED,
@@ -457,4 +461,65 @@ fn a_shared_lock_is_the_same_in_every_process() {
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_eq!(ends(&events).len(), 2);
+}
+
+#[test]
+fn who_gets_a_robust_lock_by_its_owners_end_has_it_however_soon_it_ends_itself() {
+    // The owner was killed in its sleep: nothing says that it ends but that it does.
+    let left = |kind: u32, leaver: u32| WaitSeen {
+        words: Some([2, 0, 3, 1, kind, 0]),
+        leaver: Some(thread(leaver)),
+        ..gave_up(wait(1, 10, 50, 3), WakeReason::Other)
+    };
+    let told = |wait: WaitSeen| {
+        let (_, events) = tell([Observation::Wait(wait), process(1, 51, ProcessEvent::ThreadExit)]);
+        let died = events.iter().find_map(|event| match &event.what {
+            What::OwnerDied { holder, since, died } => Some((holder.id.tid, *since, *died)),
+            _ => None,
+        });
+        (ends(&events), died)
+    };
+    let (ended, died) = told(left(0x90, 3));
+    assert_eq!(ended, [(50, 1, "acquired", 1)]);
+    assert_eq!(died, Some((3, 10, 49)));
+    // No robust one, or not its owner: whoever ended sent a last signal.
+    assert_eq!(told(left(0x80, 3)), (vec![(51, 1, "thread_exit", 1)], None));
+    assert_eq!(told(left(0x90, 4)), (vec![(51, 1, "thread_exit", 1)], None));
+}
+
+#[test]
+fn a_python_lock_is_a_candidate_until_a_stack_shows_what_it_serves_as() {
+    const PYTHON: u64 = 0x406;
+    let seen = |start, ran| at(PYTHON, wait(2, start, ran, 0));
+    let asleep = |start| Observation::Waiting(WaitSeen { woken: 0, ran: 0, ..seen(start, start) });
+    let stack = |start, function: &str, file: &str| {
+        let place = crate::model::StackFrame {
+            function: function.into(),
+            source: Some((file.into(), 1)),
+            module: "".into(),
+            offset: 0,
+        };
+        let stack = crate::model::Stack { frames: vec![place], complete: true };
+        let id = thread(2).id;
+        let look = Look::Asleep(stack.into());
+        Observation::Fact(Fact::Stack(StackFact { waiter: id, start, thread: id, look }))
+    };
+    let known = site(0, PYTHON, SiteClass::Lock(LockKind::PythonLock));
+    let story = |told: &[Observation]| {
+        let (futex, events) = tell([std::slice::from_ref(&known), told].concat());
+        let ended = |e: &&LockEvent| matches!(e.what, What::Acquired { .. });
+        let ended = events.iter().filter(ended).map(|e| (e.time, e.lock.confirmed));
+        (ended.collect::<Vec<_>>(), futex.skipped().idle)
+    };
+    let short = |start| Observation::Wait(seen(start, start + MS));
+    let long = |start| Observation::Wait(seen(start, start + 40 * MS));
+    let (first, later) = (100 * MS, 200 * MS);
+    assert_eq!(story(&[short(first)]), (vec![(101 * MS, false)], 0));
+    let lock = [asleep(first), stack(first, "work", "/srv/app.py"), long(first), short(later)];
+    assert_eq!(story(&lock), (vec![(140 * MS, true), (201 * MS, true)], 0));
+    let condition = stack(first, "Condition.wait", "/usr/lib/python3.14/threading.py");
+    let condition = [asleep(first), condition, long(first), short(later)];
+    assert_eq!(story(&condition), (vec![(201 * MS, false)], 1));
+    let other = [asleep(first), stack(first + 1, "work", "/srv/app.py"), long(first)];
+    assert_eq!(story(&other), (vec![(140 * MS, false)], 0), "the stack of another wait");
 }

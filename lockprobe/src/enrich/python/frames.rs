@@ -76,12 +76,13 @@ fn look(read: Read<'_>, layout: &Layout, frame: u64) -> Option<Seen> {
     let previous = long(read, at(layout.previous)?)?;
     let entry = match layout.entry {
         Entry::Flag(offset) => byte(offset)? != 0,
-        Entry::Frame(offset) if byte(offset)? == C_STACK => {
+        Entry::Frame(offset) if byte(offset)? >= C_STACK => {
             return Some(Seen { told: None, entry: true, previous });
         }
         Entry::Frame(_) => false,
     };
-    let code = long(read, at(layout.code)?)?;
+    // Since 3.14 the lowest bits say who counts the reference (`pycore_stackref.h`).
+    let code = long(read, at(layout.code)?)? & !3;
     let instruction = long(read, at(layout.instruction)?)?;
     Some(Seen { told: tell(read, layout, code, instruction), entry, previous })
 }

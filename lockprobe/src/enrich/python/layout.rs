@@ -1,7 +1,7 @@
 //! Where CPython keeps what, by version.
 //!
 //! 3.11 and 3.12: offsets as the compiler makes them of `Include/internal/pycore_*.h`, which do not
-//! change within a minor version. 3.13: `struct _Py_DebugOffsets` at the start of `_PyRuntime`.
+//! change within a minor version. From 3.13 to 3.15: `struct _Py_DebugOffsets` at the start of `_PyRuntime`.
 
 use super::{Read, long, word};
 
@@ -76,7 +76,7 @@ impl Default for Entry {
     }
 }
 
-/// `FRAME_OWNED_BY_CSTACK`, 3.12 and 3.13.
+/// `FRAME_OWNED_BY_CSTACK` of 3.12 and 3.13, `FRAME_OWNED_BY_INTERPRETER` since; 3.14 has one more.
 pub const C_STACK: u8 = 3;
 
 impl Layout {
@@ -86,8 +86,7 @@ impl Layout {
         match word(read, version)? >> 16 {
             0x030b => Some(PYTHON_3_11),
             0x030c => Some(PYTHON_3_12),
-            0x030d => told(read, runtime),
-            _ => None,
+            version => told(read, runtime, version),
         }
     }
 }
@@ -134,43 +133,67 @@ const PYTHON_3_12: Layout = Layout {
     bytes: (16, 32),
 };
 
-/// `_Py_DebugOffsets` of 3.13: numbers of eight bytes behind a word to be known by.
-fn told(read: Read<'_>, runtime: u64) -> Option<Layout> {
-    const WORDS: usize = 71;
+/// Where in `_Py_DebugOffsets` what stands that [`Layout`] needs, in its order: which word of eight
+/// bytes (`Include/internal/pycore_debug_offsets.h`, before 3.14 `pycore_runtime.h`).
+struct Told {
+    version: u32,
+    places: [usize; 20],
+}
+
+#[rustfmt::skip]
+const TOLD: [Told; 3] = [
+    Told {
+        version: 0x030d,
+        places: [5, 8, 9, 21, 25, 23, 30, 29, 31, 33, 35, 37, 38, 39, 43, 68, 69, 70, 65, 66],
+    },
+    Told {
+        version: 0x030e,
+        places: [5, 8, 9, 24, 28, 26, 33, 32, 34, 36, 40, 42, 43, 44, 48, 78, 79, 80, 75, 76],
+    },
+    Told {
+        version: 0x030f,
+        places: [5, 8, 9, 24, 31, 26, 41, 40, 42, 44, 48, 50, 51, 52, 56, 90, 91, 92, 87, 88],
+    },
+];
+
+/// `_Py_DebugOffsets` since 3.13: numbers of eight bytes behind a word to be known by.
+fn told(read: Read<'_>, runtime: u64, version: u32) -> Option<Layout> {
+    const WORDS: usize = 93;
     const COOKIE: &[u8] = b"xdebugpy";
     /// No offset is larger: the largest lies in the state of an interpreter, some 200 KB.
     const LARGEST: u64 = 1 << 20;
+    let of = TOLD.iter().find(|told| told.version == version)?;
     let table = read(runtime, 8 * WORDS);
-    if table.get(..8)? != COOKIE || long(read, runtime.checked_add(8)?)? >> 16 != 0x030d {
+    if table.get(..8)? != COOKIE || long(read, runtime.checked_add(8)?)? >> 16 != u64::from(version)
+    {
         return None;
     }
-    let mut chunks = table.chunks_exact(8);
-    let words = [(); WORDS].map(|()| {
-        let word = chunks.next().and_then(|chunk| chunk.try_into().ok());
-        word.map_or(u64::MAX, u64::from_le_bytes)
-    });
-    let at = |i: usize| Some(words[i]).filter(|&offset| offset < LARGEST);
-    // A structure without the lock that all others share keeps one flag in a byte of its own.
-    let shift = if words[2] != 0 { 8 } else { 2 };
-    let ascii = at(70)?;
+    let word = |i: usize| {
+        let bytes = table.get(8 * i..8 * i + 8)?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    };
+    let at = |i: usize| word(of.places[i]).filter(|&offset| offset < LARGEST);
+    // An interpreter without the lock that all others share keeps one flag in a byte of its own.
+    let shift = if word(2)? != 0 { 8 } else { 2 };
+    let ascii = at(17)?;
     Some(Layout {
-        interpreters: at(5)?,
-        interpreter_next: at(8)?,
-        threads: at(9)?,
-        thread_next: at(21)?,
-        native_id: at(25)?,
-        current: at(23)?,
+        interpreters: at(0)?,
+        interpreter_next: at(1)?,
+        threads: at(2)?,
+        thread_next: at(3)?,
+        native_id: at(4)?,
+        current: at(5)?,
         through: None,
-        code: at(30)?,
-        previous: at(29)?,
-        instruction: at(31)?,
-        entry: Entry::Frame(at(33)?),
-        file: at(35)?,
-        name: at(37)?,
-        lines: at(38)?,
-        first_line: at(39)?,
-        instructions: at(43)?,
-        text: Text { state: at(68)?, shift, length: at(69)?, ascii, other: ascii + 16 },
-        bytes: (at(65)?, at(66)?),
+        code: at(6)?,
+        previous: at(7)?,
+        instruction: at(8)?,
+        entry: Entry::Frame(at(9)?),
+        file: at(10)?,
+        name: at(11)?,
+        lines: at(12)?,
+        first_line: at(13)?,
+        instructions: at(14)?,
+        text: Text { state: at(15)?, shift, length: at(16)?, ascii, other: ascii + 16 },
+        bytes: (at(18)?, at(19)?),
     })
 }

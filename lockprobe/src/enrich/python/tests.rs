@@ -93,17 +93,19 @@ fn frames_are_told_call_by_call() {
 
 #[test]
 fn a_version_that_is_not_known_is_left_alone() {
-    for version in [0u32, 0x030a_0000, 0x030f_0000, u32::MAX] {
+    for version in [0u32, 0x030a_0000, 0x0310_0000, u32::MAX] {
         let mut memory = program();
         memory.put(VERSION, &version.to_le_bytes());
         assert_eq!(shown(&memory, 77), None, "{version:#x}");
     }
     // 3.13 brings its own table: without it, nothing is known.
     let mut memory = program();
-    memory.put(VERSION, &0x030d_00f0_u32.to_le_bytes()).put(RUNTIME, &[0xff; 600]);
-    assert_eq!(shown(&memory, 77), None);
-    memory.put(RUNTIME, b"xdebugpy").long(RUNTIME + 8, 0x030d_00f0);
-    assert_eq!(shown(&memory, 77), None, "offsets beyond all bounds");
+    for version in [0x030d_00f0_u32, 0x030e_00f0, 0x030f_00f0] {
+        memory.put(VERSION, &version.to_le_bytes()).put(RUNTIME, &[0xff; 800]);
+        assert_eq!(shown(&memory, 77), None);
+        memory.put(RUNTIME, b"xdebugpy").long(RUNTIME + 8, version.into());
+        assert_eq!(shown(&memory, 77), None, "offsets beyond all bounds");
+    }
 }
 
 #[test]

@@ -34,8 +34,20 @@ const OF_OLD: [Call; 8] = [
     (libc::SYS_rename, name_call::REMOVE, 0, name_call::NONE, made::FILE),
     (libc::SYS_renameat, name_call::REMOVE, 1, 0, made::FILE),
 ];
+/// `rename` of glibc is this call where there is none of its own (sysdeps/unix/sysv/linux/rename.c).
 #[cfg(not(target_arch = "x86_64"))]
-const OF_OLD: [Call; 0] = [];
+const OF_OLD: [Call; 1] = [(libc::SYS_renameat, name_call::REMOVE, 1, 0, made::FILE)];
+
+/// include/uapi/asm-generic/unistd.h: this is looked at by `cargo xtask check-aarch64`.
+#[cfg(target_arch = "aarch64")]
+const _: () = {
+    let (mut at, numbers) = (0, [56, 34, 37, 36, 35, 276, 32, 25]);
+    while at < numbers.len() {
+        assert!(EVERYWHERE[at].0 == numbers[at]);
+        at += 1;
+    }
+    assert!(OF_OLD[0].0 == 38);
+};
 
 /// Tells the programs which calls to look at.
 pub fn prepare(ebpf: &mut Ebpf) -> Result<(), Error> {

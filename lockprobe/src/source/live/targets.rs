@@ -92,7 +92,8 @@ fn executable(pid: u32) -> Option<PathBuf> {
 
 /// Whether the id is that of a process, not of a thread of one.
 fn is_process(pid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
     let tgid = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     tgid.and_then(|n| n.trim().parse().ok()) == Some(pid)
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use lockprobe_ebpf::wire::{SiteKey, verdict};
 
 use super::tables::{ReaderTables, Wire};
-use crate::model::SiteClass;
+use crate::model::{LockKind, SiteClass};
 
 /// The pipeline's end.
 pub struct Verdicts(Sender<(SiteKey, Option<u32>)>);
@@ -27,6 +27,7 @@ impl Verdicts {
     pub fn tell(&self, pid: u32, level: u32, ip: u64, class: SiteClass) {
         let value = match class {
             // What nothing is known of may be a lock, and has been looked at.
+            SiteClass::Lock(LockKind::PythonParked) => verdict::PARKED,
             SiteClass::Lock(_) | SiteClass::Shared(_) | SiteClass::Unknown => verdict::LOCK,
             SiteClass::Idle => verdict::IDLE,
             SiteClass::ByCaller(offset) => verdict::BY_CALLER | (offset << 8),

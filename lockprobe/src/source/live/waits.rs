@@ -128,6 +128,9 @@ fn look(tables: &ReaderTables, files: &mut FileTable, tid: u32, mut wait: Wait, 
         return Look::Idle;
     }
     let mut words = [0u32; 6];
+    if wait.flags & wait_flag::PARKED != 0 {
+        return waits(thread, wait, now);
+    }
     if read(thread.tgid, wait.lock, &mut words) {
         if wait.flags & wait_flag::WORDS == 0 {
             wait.first_owner = words[2];
@@ -184,9 +187,30 @@ pub(super) fn read<T: IntoBytes + FromBytes>(pid: u32, address: u64, words: &mut
     read == bytes.len() as isize
 }
 
-/// A file of `/proc`, which tells no length: with room from the start, it takes two reads.
+/// A file of `/proc`, which tells no length: with room from the start, it takes two reads. Names of
+/// threads are any bytes, as where a long one was cut within a letter.
 fn proc_file(path: &str) -> Option<String> {
-    let mut text = String::with_capacity(4096);
-    fs::File::open(path).ok()?.take(1 << 16).read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut bytes = Vec::with_capacity(4096);
+    fs::File::open(path).ok()?.take(1 << 16).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8(bytes);
+    Some(text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_whose_name_is_no_text_is_a_thread() {
+        // SAFETY: no arguments, cannot fail.
+        let own = || unsafe { libc::gettid() };
+        let found = std::thread::spawn(move || {
+            let tid = own();
+            fs::write(format!("/proc/self/task/{tid}/comm"), b"Thread-2 (gr\xc3").unwrap();
+            thread(tid as u32)
+        });
+        let found = found.join().unwrap().unwrap();
+        assert_eq!(found.tgid, std::process::id());
+        assert!(found.comm.starts_with(b"Thread-2 (gr"));
+    }
 }

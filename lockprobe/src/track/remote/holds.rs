@@ -60,7 +60,8 @@ impl Hold {
         self.remote.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// Whether a lock of its kind stays when its holder is gone, unless it has a lease.
+    /// Whether a lock of its kind stays when its holder is gone, unless it has a lease. Where no lease
+    /// is told, of Redis and memcached there is none; of others it may only not have been seen.
     pub fn should_expire(&self) -> bool {
         matches!(
             self.remote.lock.kind,
@@ -68,7 +69,6 @@ impl Hold {
                 | LockKind::RedisRedlock
                 | LockKind::RedisSemaphore
                 | LockKind::MemcachedLock
-                | LockKind::EtcdLock
         )
     }
 
