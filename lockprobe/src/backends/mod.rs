@@ -7,7 +7,9 @@ pub mod consul;
 pub mod etcd;
 pub mod futex;
 pub mod kernel;
+pub mod memcached;
 pub mod redis;
+pub mod zookeeper;
 
 use crate::framing::Backend;
 use crate::model::Dialect;
@@ -17,7 +19,9 @@ pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
     Some(match dialect {
         Dialect::Consul => Box::new(consul::Consul::default()),
         Dialect::Etcd => Box::new(etcd::Etcd::default()),
+        Dialect::Memcached => Box::new(memcached::Memcached::default()),
         Dialect::Redis => Box::new(redis::Redis::default()),
+        Dialect::ZooKeeper => Box::new(zookeeper::ZooKeeper::default()),
         _ => return None,
     })
 }
