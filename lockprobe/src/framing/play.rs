@@ -2,7 +2,7 @@
 //!
 //! A line is one piece: time in milliseconds, connection, direction, bytes. A connection is a word;
 //! it is opened by its first line, and `A@11` is one of process 11 (10 unless said). `>` is sent,
-//! `<` received; `>!` is sent when no answer is owed. Bytes are a quoted string with `\r`, `\n`,
+//! `<` received; `>!` is sent when no answer is owed, `<!` answers what was left out. Bytes are a quoted string with `\r`, `\n`,
 //! `\0`, `\\`, `\"` and `\xHH`, or `hex:` and hexadecimal digits with spaces as liked. A server other
 //! than 127.0.0.1 with the dialect's port is `A=10.0.0.7:7001`, a connection joined late `A?`.
 //!
@@ -99,7 +99,7 @@ impl Script {
                     Line::Miss { connection, sent: way == ">", bytes }
                 }
                 way => {
-                    let (sent, settled) = (way.starts_with('>'), way == ">!");
+                    let (sent, settled) = (way.starts_with('>'), way.ends_with('!'));
                     Line::Bytes { time, connection, sent, settled, bytes: bytes_of(rest) }
                 }
             });
