@@ -7,6 +7,7 @@ pub mod consul;
 pub mod etcd;
 pub mod futex;
 pub mod kernel;
+pub mod postgres;
 pub mod redis;
 
 use crate::framing::Backend;
@@ -17,6 +18,7 @@ pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
     Some(match dialect {
         Dialect::Consul => Box::new(consul::Consul::default()),
         Dialect::Etcd => Box::new(etcd::Etcd::default()),
+        Dialect::Postgres => Box::new(postgres::Postgres::default()),
         Dialect::Redis => Box::new(redis::Redis::default()),
         _ => return None,
     })
