@@ -7,6 +7,7 @@ pub mod consul;
 pub mod etcd;
 pub mod futex;
 pub mod kernel;
+pub mod mysql;
 pub mod postgres;
 pub mod redis;
 
@@ -18,6 +19,7 @@ pub fn of(dialect: Dialect) -> Option<Box<dyn Backend + Send>> {
     Some(match dialect {
         Dialect::Consul => Box::new(consul::Consul::default()),
         Dialect::Etcd => Box::new(etcd::Etcd::default()),
+        Dialect::Mysql => Box::new(mysql::Mysql::default()),
         Dialect::Postgres => Box::new(postgres::Postgres::default()),
         Dialect::Redis => Box::new(redis::Redis::default()),
         _ => return None,
