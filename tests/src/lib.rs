@@ -5,6 +5,7 @@
 //! span of time, and is given up on with a sentence after a patience no machine should need.
 
 pub mod collector;
+pub mod conversations;
 pub mod freezer;
 pub mod kernel;
 pub mod kinds;
@@ -13,6 +14,7 @@ pub mod program;
 pub mod pythons;
 pub mod records;
 pub mod schedule;
+pub mod servers;
 mod system;
 
 use std::time::{Duration, Instant};

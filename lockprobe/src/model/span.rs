@@ -23,6 +23,8 @@ pub enum HolderSource {
     LastAcquirer,
     /// The kernel's own table of locks named its process.
     LockTable,
+    /// A file that is a lock by being there names its process; inferred.
+    FileContent,
     /// A server was overheard granting it the lock, and neither to take it back nor that it let go.
     Conversation,
     /// The server said so.
@@ -30,6 +32,17 @@ pub enum HolderSource {
 }
 
 impl HolderSource {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::OwnerWord,
+        Self::Waker,
+        Self::LastAcquirer,
+        Self::LockTable,
+        Self::FileContent,
+        Self::Conversation,
+        Self::Server,
+    ];
+
     /// Value of `lock.holder.source`.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,6 +50,7 @@ impl HolderSource {
             Self::Waker => "waker",
             Self::LastAcquirer => "last_acquirer",
             Self::LockTable => "lock_table",
+            Self::FileContent => "file_content",
             Self::Conversation => "conversation",
             Self::Server => "server",
         }
@@ -58,6 +72,8 @@ pub struct Holder {
     pub name: String,
     /// How it is known.
     pub source: HolderSource,
+    /// It had ended by the time it was looked for.
+    pub gone: bool,
 }
 
 /// How an attempt ended.
@@ -153,6 +169,16 @@ pub enum HoldEnd {
 }
 
 impl HoldEnd {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Released,
+        Self::Expired,
+        Self::Revoked,
+        Self::Orphaned,
+        Self::ConnectionClosed,
+        Self::Unknown,
+    ];
+
     /// Value of `lock.hold.end`.
     pub fn name(self) -> &'static str {
         match self {

@@ -49,7 +49,34 @@ pub fn install(packages: &[&str]) -> Result<()> {
     refresh()?;
     println!("setup: apt-get install {list}");
     let mut install = apt_get();
+    let _no_services = NoServices::arrange();
     shell::run(install.args(["install", "--yes", "--no-install-recommends"]).args(packages))
+}
+
+/// Where Debian's packages ask whether they may start what they install.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// While it lives, nothing that is installed is started: a server of the system's would take the
+/// port that everybody uses. Where somebody has a policy already, that counts.
+struct NoServices(bool);
+
+impl NoServices {
+    fn arrange() -> Self {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let mut options = fs::OpenOptions::new();
+        let made = options.write(true).create_new(true).mode(0o755).open(POLICY);
+        let written = made
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"#!/bin/sh\nexit 101\n"));
+        Self(written.is_ok())
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.0 {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
 }
 
 /// `apt-get update` when there are no lists or old ones.

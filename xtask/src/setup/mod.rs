@@ -4,6 +4,7 @@
 //! It asks nothing: no terminal and no standard input are needed.
 
 mod apt;
+mod clients;
 mod linker;
 mod needs;
 mod pythons;
@@ -21,6 +22,7 @@ pub fn run() -> Result<()> {
     let began = Instant::now();
     let mut installed = needs::install()?;
     pythons::install(&mut installed)?;
+    clients::install(&mut installed)?;
     let toolchain = toolchain::install(&mut installed)?;
     let linker = linker::install(&toolchain, &mut installed)?;
     let (linker, seconds) = (linker.display(), began.elapsed().as_secs_f32());

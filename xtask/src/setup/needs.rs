@@ -24,6 +24,16 @@ const NEEDS: &[Need] = &[
     Need { package: "default-jdk-headless", proof: "javac", why: "live tests watch locks of Java" },
     Need { package: "git", proof: "git", why: "live tests watch its lock files" },
     Need { package: "nodejs", proof: "node", why: "live tests watch JavaScript" },
+    Need { package: "npm", proof: "npm", why: "it installs clients of lock servers" },
+    Need {
+        package: "python3-venv",
+        proof: "/usr/lib/python3.11/ensurepip/__init__.py",
+        why: "clients of lock servers in Python have a place of their own",
+    },
+    Need { package: "redis-server", proof: "redis-server", why: "live tests watch its clients" },
+    Need { package: "openssl", proof: "openssl", why: "it makes keys for those tests" },
+    Need { package: "etcd-server", proof: "etcd", why: "live tests watch its clients" },
+    Need { package: "etcd-client", proof: "etcdctl", why: "live tests watch it" },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },
 ];
 

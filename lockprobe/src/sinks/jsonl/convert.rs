@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::full;
 use crate::model::names::*;
 use crate::model::{
-    AcquireSpan, Activity, CallSite, Edge, Finding, HoldSpan, Holder, LockDescription, LockSummary,
-    Losses, Notice, Precision, ProcessFact, Record, Remote, Session, SpanId, Summary,
+    AcquireSpan, Activity, Blind, CallSite, Edge, Finding, HoldSpan, Holder, LockDescription,
+    LockSummary, Losses, Notice, Precision, ProcessFact, Record, Remote, Session, SpanId, Summary,
 };
 
 pub(super) type Object = Map<String, Value>;
@@ -202,6 +202,17 @@ fn remote(o: &mut Object, remote: &Remote) {
     }
 }
 
+fn blind(blind: &Blind) -> Value {
+    let mut o = Object::new();
+    put(&mut o, PROCESS_PID, blind.pid);
+    put(&mut o, SERVICE_NAME, blind.service.as_str());
+    put(&mut o, LOCK_SYSTEM_NAME, blind.dialect.name());
+    put(&mut o, SERVER_ADDRESS, blind.server.ip().to_string());
+    put(&mut o, SERVER_PORT, blind.server.port());
+    put(&mut o, "why", blind.why);
+    Value::Object(o)
+}
+
 /// The hold that something was noticed of.
 fn noticed(o: &mut Object, notice: &Notice, session: &Session) {
     let hold = &notice.hold;
@@ -244,8 +255,10 @@ fn finding(o: &mut Object, finding: &Finding, session: &Session) {
         put(o, "end_time_unix_nano", session.unix_nanos(ended));
     }
     put(o, LOCK_WAITERS, finding.waiters);
-    let waits: Vec<Value> = finding.waits.iter().map(|edge| wait_edge(edge, session)).collect();
-    put(o, if finding.kind.is_circle() { "cycle" } else { "waits" }, waits);
+    if finding.remote.is_none() {
+        let waits: Vec<Value> = finding.waits.iter().map(|edge| wait_edge(edge, session)).collect();
+        put(o, if finding.kind.is_circle() { "cycle" } else { "waits" }, waits);
+    }
     if let Some(activity) = &finding.holder {
         put(o, "holder", doing(activity));
     }
@@ -318,6 +331,9 @@ fn summarise(o: &mut Object, summary: &Summary, session: &Session) {
     put(o, TELEMETRY_DISTRO_VERSION, session.version.as_str());
     put(o, "min_wait", seconds(summary.min_wait));
     put(o, "locks", summary.locks.iter().map(lock_summary).collect::<Vec<Value>>());
+    if !summary.blind.is_empty() {
+        put(o, "blind", summary.blind.iter().map(blind).collect::<Vec<Value>>());
+    }
     if let Some(rows) = &summary.acquisitions {
         put(o, "acquisitions", rows.iter().map(full::acquisitions).collect::<Vec<Value>>());
     }

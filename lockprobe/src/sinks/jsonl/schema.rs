@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::full::INVERSION;
 use crate::model::names;
 use crate::model::names::*;
-use crate::model::{Doing, FindingKind};
+use crate::model::{Doing, FindingKind, HoldEnd, HolderSource};
 
 /// The schema, draft 2020-12.
 pub fn schema() -> Value {
@@ -22,7 +22,7 @@ fn property(key: &str) -> Value {
     let meaning =
         names::ALL.iter().find(|(name, _)| *name == key).map(|(_, meaning)| meaning.trim());
     let mut value = match key {
-        LOCK_WAIT_DURATION | LOCK_HOLD_DURATION | LOCK_WAKE_DELAY => {
+        LOCK_WAIT_DURATION | LOCK_HOLD_DURATION | LOCK_WAKE_DELAY | LOCK_LEASE_DURATION => {
             json!({ "type": "number", "minimum": 0 })
         }
         LOCK_WAIT_START_ESTIMATED => json!({ "const": true }),
@@ -33,26 +33,33 @@ fn property(key: &str) -> Value {
         | LOCK_HOLDER_PID
         | LOCK_HOLDER_TID
         | LOCK_HANDED_OVER_BY_TID
+        | LOCK_RENEWAL_COUNT
+        | LOCK_FENCING_TOKEN
+        | LOCK_QUEUE_AHEAD
+        | SERVER_PORT
         | CODE_LINE_NUMBER => json!({ "type": "integer", "minimum": 0 }),
         LOCK_OUTCOME => json!({ "enum": ["acquired", "abandoned", "refused", "waiting"] }),
         LOCK_MODE => json!({ "enum": ["exclusive", "shared", "unknown"] }),
         LOCK_SCOPE => json!({ "enum": ["process"] }),
         LOCK_CONFIDENCE => json!({ "enum": ["confirmed", "candidate"] }),
         LOCK_HOLD_PRECISION => json!({ "enum": ["exact", "lower_bound", "unknown"] }),
-        LOCK_HOLD_END => json!({ "enum": ["released", "unknown"] }),
+        LOCK_HOLD_END => json!({ "enum": HoldEnd::ALL.map(HoldEnd::name) }),
         LOCK_HOLDER_SOURCE => {
-            json!({ "enum": ["owner_word", "waker", "last_acquirer", "lock_table"] })
+            json!({ "enum": HolderSource::ALL.map(HolderSource::name) })
         }
         LOCK_FINDING_TYPE => json!({ "enum": FindingKind::ALL.map(FindingKind::name) }),
         LOCK_FINDING_ID => json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
-        LOCK_FINDING_STATE => json!({ "enum": ["begin", "end"] }),
+        LOCK_FINDING_STATE => json!({ "enum": ["begin", "end", "moment"] }),
         THREAD_STATE => json!({ "enum": Doing::ALL.map(Doing::name) }),
         LOCK_HOLDER_STATE => json!({ "enum": ["blocked", "running"] }),
         LOCK_STACK_MISSING => {
             json!({ "enum": ["too_late", "moved_on", "rate_limited", "unreadable"] })
         }
         ERROR_TYPE => {
-            json!({ "enum": ["timeout", "thread_exit", "interrupted", "deadlock", "gave_up"] })
+            json!({ "enum": [
+                "timeout", "thread_exit", "interrupted", "deadlock", "gave_up", "refused", "error",
+                "expired", "revoked",
+            ] })
         }
         LOCK_NAME | LOCK_ID | LOCK_SYSTEM_NAME | LOCK_TYPE => {
             json!({ "type": "string", "minLength": 1 })
@@ -114,6 +121,18 @@ const HOLDER: [&str; 4] = [LOCK_HOLDER_PID, LOCK_HOLDER_TID, LOCK_HOLDER_NAME, L
 const STACKS: [&str; 4] =
     [CODE_STACKTRACE, LOCK_HOLDER_STACKTRACE, LOCK_HOLDER_STATE, LOCK_STACK_MISSING];
 
+/// What locks of servers have beside.
+const REMOTE: [&str; 8] = [
+    SERVER_ADDRESS,
+    SERVER_PORT,
+    LOCK_OWNER_HASH,
+    LOCK_LEASE_DURATION,
+    LOCK_RENEWAL_COUNT,
+    LOCK_FENCING_TOKEN,
+    LOCK_QUEUE_AHEAD,
+    LOCK_HOLDER_SAID,
+];
+
 fn span(extra: Value) -> Value {
     let mut span = json!({
         "start_time_unix_nano": time(),
@@ -140,6 +159,7 @@ fn acquire() -> Value {
         &[SERVICE_NAME, ERROR_TYPE, LOCK_WAIT_START_ESTIMATED, LOCK_WAKE_DELAY],
         &[LOCK_HANDED_OVER_BY_TID],
         &STACKS,
+        &REMOTE,
     ]
     .concat();
     let links = json!({ "links": {
@@ -165,7 +185,7 @@ fn hold() -> Value {
         &[LOCK_HOLD_END, LOCK_HOLDER_SOURCE, LOCK_WAITERS],
     ]
     .concat();
-    let optional = [&SOME[..], &[SERVICE_NAME]].concat();
+    let optional = [&SOME[..], &[SERVICE_NAME], &REMOTE].concat();
     object(Some("hold"), &required, &optional, span(json!({})))
 }
 
@@ -183,7 +203,7 @@ fn doing() -> Value {
     object(None, &required, &[THREAD_NAME, THREAD_CALL], json!({}))
 }
 
-/// Circles have a `cycle`, all others `waits`.
+/// Circles have a `cycle`, those about a server's lock its `lock.id`, all others `waits`.
 pub fn finding() -> Value {
     let names = [LOCK_FINDING_TYPE, LOCK_FINDING_ID, LOCK_FINDING_STATE, LOCK_WAITERS];
     let more = json!({ "start_time_unix_nano": time(), "time_unix_nano": time() });
@@ -193,7 +213,19 @@ pub fn finding() -> Value {
     for key in ["cycle", "waits"] {
         finding["properties"][key] = json!({ "type": "array", "items": edge(), "minItems": 1 });
     }
-    finding["oneOf"] = json!([{ "required": ["cycle"] }, { "required": ["waits"] }]);
+    for key in [&LOCK[..], &HOLDER[..3], &REMOTE[..5]].concat() {
+        finding["properties"][key] = property(key);
+    }
+    for key in ["acquired_time_unix_nano", "deadline_time_unix_nano"] {
+        finding["properties"][key] = time();
+    }
+    let other = [PROCESS_PID, THREAD_ID];
+    finding["properties"]["other"] = object(None, &other, &[LOCK_OWNER_HASH], json!({}));
+    finding["oneOf"] = json!([
+        { "required": ["cycle"] },
+        { "required": ["waits"] },
+        { "required": [LOCK_ID, LOCK_HOLDER_PID] },
+    ]);
     finding
 }
 
@@ -278,6 +310,9 @@ fn summary() -> Value {
     });
     let names = [HOST_NAME, TELEMETRY_DISTRO_NAME, TELEMETRY_DISTRO_VERSION];
     let mut summary = object(Some("summary"), &names, &[], more);
+    let names = [PROCESS_PID, SERVICE_NAME, LOCK_SYSTEM_NAME, SERVER_ADDRESS, SERVER_PORT];
+    let blind = object(None, &names, &[], json!({ "why": { "type": "string" } }));
+    summary["properties"]["blind"] = json!({ "type": "array", "items": blind });
     summary["properties"]["acquisitions"] = json!({ "type": "array", "items": acquisitions() });
     summary
 }

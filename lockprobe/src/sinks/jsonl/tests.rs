@@ -9,11 +9,11 @@ use super::schema::schema;
 use super::*;
 use crate::model::names;
 use crate::model::{
-    AcquireSpan, AcquisitionCounts, AcquisitionSummary, Activity, CallSite, Doing, Edge, Finding,
-    FindingKind, Histogram, HoldEnd, HoldSpan, Holder, HolderSource, Inversion, LockCounts,
-    LockDescription, LockId, LockKind, LockOrder, LockSummary, Look, Losses, Missing, Mode,
-    Outcome, Precision, ProcessFact, SpanId, Stack, StackFrame, Summary, Thread, ThreadId,
-    WaitStacks,
+    AcquireSpan, AcquisitionCounts, AcquisitionSummary, Activity, Blind, CallSite, Dialect, Doing,
+    Edge, Finding, FindingKind, Histogram, HoldEnd, HoldSpan, Holder, HolderSource, Inversion,
+    LockCounts, LockDescription, LockId, LockKind, LockOrder, LockSummary, Look, Losses, Missing,
+    Mode, Notice, NoticeKind, Outcome, Owner, Precision, ProcessFact, Remote, RemoteHold, SpanId,
+    Stack, StackFrame, Summary, Thread, ThreadId, WaitStacks,
 };
 
 /// Keys that are lockprobe's own and no attribute names: the frame of a record, and sums.
@@ -21,6 +21,11 @@ const OWN: &[&str] = &[
     "record",
     "start_time_unix_nano",
     "end_time_unix_nano",
+    "acquired_time_unix_nano",
+    "deadline_time_unix_nano",
+    "other",
+    "blind",
+    "why",
     "time_unix_nano",
     "trace_id",
     "span_id",
@@ -96,7 +101,7 @@ fn thread() -> Thread {
 
 fn holder() -> Holder {
     let id = ThreadId { pid: 10, tid: 12 };
-    Holder { id, name: "holder".into(), source: HolderSource::OwnerWord }
+    Holder { id, name: "holder".into(), source: HolderSource::OwnerWord, gone: false }
 }
 
 fn stacks() -> Arc<WaitStacks> {
@@ -270,7 +275,13 @@ fn summary() -> Summary {
         findings: 1,
         losses,
         received: 9,
-        blind: Vec::new(),
+        blind: vec![Blind {
+            pid: 10,
+            service: "worker".into(),
+            dialect: Dialect::Redis,
+            server: ([127, 0, 0, 1], 6379).into(),
+            why: "encrypted",
+        }],
     }
 }
 
@@ -288,7 +299,66 @@ fn all() -> Vec<Record> {
 /// [`all`], and findings of every kind.
 fn every() -> Vec<Record> {
     let findings = findings().into_iter().map(|finding| Record::Finding(Arc::new(finding)));
-    all().into_iter().chain(findings).collect()
+    all().into_iter().chain(findings).chain(remote()).collect()
+}
+
+/// Records about a lock that a server keeps.
+fn remote() -> Vec<Record> {
+    let owner = Some(Owner(7));
+    let description =
+        crate::framing::lock(LockKind::RedisLock, "redis://h:1/0/l".into(), "l", true);
+    let server = ([127, 0, 0, 1], 6379).into();
+    let details = Remote {
+        server: Some(server),
+        owner,
+        requests: 2,
+        lease: Some(1_000_000_000),
+        renewals: 1,
+        fence: Some(9),
+        said: Some("somebody".into()),
+        ahead: Some(3),
+        attempt: None,
+    };
+    let remote = Some(Arc::new(details));
+    let lock = description.clone();
+    let acquire = AcquireSpan { lock: lock.clone(), remote: remote.clone(), ..acquire() };
+    let hold = HoldSpan { lock, remote, ended: HoldEnd::Expired, ..hold() };
+    let noticed = RemoteHold {
+        lock: description,
+        thread: thread(),
+        owner,
+        mode: Mode::Exclusive,
+        since: 1_000,
+        deadline: Some(2_000),
+        lease: Some(1_000),
+        renewed: 1_000,
+        renewals: 0,
+        connection: 1,
+        server,
+        attempt: None,
+        fence: None,
+        gone: false,
+    };
+    let notice = Notice {
+        time: 3_000,
+        what: NoticeKind::Overlap,
+        hold: Arc::new(noticed),
+        other: Some((thread(), owner)),
+    };
+    let finding = Finding {
+        kind: FindingKind::Overlap,
+        ended: None,
+        waits: Vec::new(),
+        remote: Some(Arc::new(notice)),
+        ..finding()
+    };
+    let over = Finding { kind: FindingKind::StaleHolder, ended: Some(4_000), ..finding.clone() };
+    vec![
+        Record::Acquire(Arc::new(acquire)),
+        Record::Hold(Arc::new(hold)),
+        Record::Finding(Arc::new(finding)),
+        Record::Finding(Arc::new(over)),
+    ]
 }
 
 fn convert(record: &Record) -> Value {

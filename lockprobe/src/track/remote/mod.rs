@@ -52,7 +52,7 @@ pub struct RemoteLocks {
 }
 
 fn name_of(thread: &Thread, source: HolderSource) -> Holder {
-    Holder { id: thread.id, name: thread.name(), source }
+    Holder { id: thread.id, name: thread.name(), source, gone: false }
 }
 
 impl RemoteLocks {
@@ -235,6 +235,7 @@ impl Lock {
                 mode: attempt.mode,
                 estimated: false,
                 confirmed: attempt.last.min(now),
+                polled: false,
             });
         }
     }
@@ -320,7 +321,7 @@ impl Lock {
             (HoldEnd::Expired, Some(deadline)) => deadline.min(step.time),
             _ => step.time,
         };
-        self.end_hold(hold, until, end, out);
+        self.end_hold_at(hold, until, step.time, end, out);
     }
 
     /// The key was deleted, whoever it belonged to.
@@ -337,7 +338,12 @@ impl Lock {
     }
 
     fn end_hold(&mut self, hold: Hold, end: u64, how: HoldEnd, out: &mut Outcomes) {
-        out.notices.push(hold.notice(NoticeKind::Over, end, None));
+        self.end_hold_at(hold, end, end, how, out);
+    }
+
+    /// A hold that ended, which came to light later.
+    fn end_hold_at(&mut self, hold: Hold, end: u64, now: u64, how: HoldEnd, out: &mut Outcomes) {
+        out.notices.push(hold.notice(NoticeKind::Over, now, None));
         let span = hold.span(end, how);
         self.let_go = Some((span.holder.clone(), span.end, span.id));
         out.spans.push(Span::Hold(span));
@@ -368,7 +374,7 @@ fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
             || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
             str::to_owned,
         );
-        Holder { id: ThreadId::default(), name, source: HolderSource::Server }
+        Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
     };
     if attempt.holder.is_none() {
         attempt.holder = Some(known.unwrap_or_else(by_server));

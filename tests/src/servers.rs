@@ -1,0 +1,134 @@
+//! Lock servers, started for a test on ports of their own and ended with it.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::{system, until};
+
+/// A server that runs. Dropping it ends it.
+pub struct Server {
+    child: Child,
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    /// Its files.
+    pub home: tempfile::TempDir,
+}
+
+/// A port nobody listens at.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Whether somebody listens at a port.
+pub fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+impl Server {
+    /// Starts what `command` makes of a folder and a port, and waits until it listens.
+    pub fn start(command: impl Fn(&Path, u16) -> Command) -> Self {
+        // Between asking for a free port and listening there another may take it.
+        for _ in 0..3 {
+            let home = tempfile::tempdir().expect("a temporary directory");
+            let port = free_port();
+            let log = home.path().join("log");
+            let file = std::fs::File::create(&log).expect("a log");
+            let mut command = command(home.path(), port);
+            command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file);
+            let spawned = command.spawn();
+            let child = spawned.unwrap_or_else(|e| panic!("{command:?}: {e}; `cargo xtask setup`"));
+            let mut server = Self { child, port, home };
+            let up = until(&format!("{command:?} listens"), || {
+                let ended = server.child.try_wait().expect("our child").is_some();
+                if ended { Some(false) } else { listens(port).then_some(true) }
+            });
+            if up {
+                return server;
+            }
+            eprintln!("{}", std::fs::read_to_string(log).unwrap_or_default());
+        }
+        panic!("a server ends as soon as it is started");
+    }
+
+    /// redis-server.
+    pub fn redis() -> Self {
+        Self::start(|home, port| {
+            let mut command = Command::new("redis-server");
+            command.args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port"]);
+            command.arg(port.to_string()).arg("--dir").arg(home);
+            command
+        })
+    }
+
+    /// redis-server that takes encrypted connections only.
+    pub fn redis_tls() -> Self {
+        Self::start(|home, port| {
+            let (key, certificate) = (home.join("key.pem"), home.join("certificate.pem"));
+            let mut make = Command::new("openssl");
+            make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+            make.args(["-subj", "/CN=localhost", "-keyout"]).arg(&key);
+            make.arg("-out").arg(&certificate).stderr(Stdio::null());
+            assert!(make.status().is_ok_and(|status| status.success()), "openssl makes no key");
+            let mut command = Command::new("redis-server");
+            command.args(["--save", "", "--port", "0", "--tls-port", &port.to_string()]);
+            command.args(["--bind", "127.0.0.1", "--tls-auth-clients", "no", "--dir"]).arg(home);
+            command.arg("--tls-cert-file").arg(&certificate).arg("--tls-key-file").arg(&key);
+            command.arg("--tls-ca-cert-file").arg(&certificate);
+            command
+        })
+    }
+
+    /// etcd, of one member.
+    pub fn etcd() -> Self {
+        Self::start(|home, port| {
+            let url = |port: u16| format!("http://127.0.0.1:{port}");
+            let mut command = Command::new("etcd");
+            command.arg("--data-dir").arg(home.join("data"));
+            command.args(["--listen-client-urls", &url(port), "--advertise-client-urls"]);
+            command.args([&url(port), "--listen-peer-urls", &url(free_port())]);
+            command
+        })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        system::signal(self.child.id(), libc::SIGTERM);
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < std::time::Duration::from_secs(5) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file of `tests/clients`.
+pub fn client(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(file)
+}
+
+/// Where `cargo xtask setup` leaves clients.
+pub fn clients() -> PathBuf {
+    crate::probe::target().join("clients")
+}
+
+/// A command that runs a Python program of `tests/clients`, in parts.
+pub fn python(file: &str) -> Vec<String> {
+    let python = clients().join("venv").join("bin").join("python");
+    assert!(python.exists(), "{} is not there: run `cargo xtask setup`", python.display());
+    let text = |path: PathBuf| {
+        std::path::absolute(path).expect("a path").to_str().expect("UTF-8").to_owned()
+    };
+    vec![text(python), text(client(file))]
+}
