@@ -41,7 +41,8 @@ fn milliseconds(text: &str) -> u64 {
     (text.parse::<f64>().unwrap_or_else(|_| panic!("no time: {text}")) * 1e6).round() as u64
 }
 
-fn bytes_of(text: &str) -> Vec<u8> {
+/// Bytes as a line of a conversation has them.
+pub fn bytes_of(text: &str) -> Vec<u8> {
     if let Some(hex) = text.strip_prefix("hex:") {
         let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
         let pair = |p: &[char]| u8::from_str_radix(&p.iter().collect::<String>(), 16).unwrap();

@@ -235,3 +235,62 @@ fn ordinary_statements_say_nothing() {
     }
     assert_eq!(heard(&text), (String::new(), Ears::default()));
 }
+
+#[test]
+fn any_bytes_are_taken() {
+    use crate::model::{Piece, Thread};
+
+    let address = ([127, 0, 0, 1], 1).into();
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let rules = Rules { row_locks: true, threshold: 0 };
+    let mut backend = Postgres::with(rules);
+    let mut steps = Vec::new();
+    for id in 0..300 {
+        let connection = Connection {
+            id,
+            pid: 1,
+            dialect: Dialect::Postgres,
+            client: address,
+            server: address,
+            namespace: 1,
+            joined: next() % 2 == 0,
+        };
+        backend.opened(&connection);
+        let lines: Vec<&str> = TALKS.iter().flat_map(|(text, _)| text.lines()).collect();
+        for time in 0..60 {
+            // Pieces of real conversations in any order, cut anywhere, from either side.
+            let line = lines[next() as usize % lines.len()];
+            let mut bytes = line.split_once('"').map_or_else(Vec::new, |(_, text)| {
+                crate::framing::play::bytes_of(&format!("\"{text}"))
+            });
+            if next() % 3 == 0 {
+                bytes.truncate(next() as usize % (bytes.len() + 1));
+            }
+            if next() % 4 == 0 && !bytes.is_empty() {
+                let at = next() as usize % bytes.len();
+                bytes[at] = next() as u8;
+            }
+            let piece = Piece {
+                time,
+                thread: Thread::default(),
+                sent: if next() % 8 == 0 { next() % 2 == 0 } else { line.contains(" > ") },
+                bytes: &bytes,
+                missing: if next() % 16 == 0 { next() % 64 } else { 0 },
+                settled: next() % 4 == 0,
+            };
+            backend.piece(&connection, &piece, &mut steps);
+            backend.tick(time, &mut steps);
+        }
+        if next() % 2 == 0 {
+            backend.closed(&connection, 60, Thread::default(), &mut steps);
+        }
+    }
+    let ears = backend.ears();
+    assert!(!steps.is_empty() && ears.malformed > 0 && ears.resumed > 0);
+}
