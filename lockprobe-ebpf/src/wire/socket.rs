@@ -49,6 +49,8 @@ pub mod socket_flag {
     pub const SKIPPED: u32 = 128;
     /// A request that may be about a lock was sent on it once.
     pub const EVER: u32 = 256;
+    /// The server has closed it, and what it sent may not have been read yet.
+    pub const ENDING: u32 = 512;
 }
 
 /// A connection: value of the `SOCKETS` map.
