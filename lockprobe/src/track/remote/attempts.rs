@@ -8,7 +8,8 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::model::{Holder, Mode, Owner, Thread};
+use super::holds::Holds;
+use crate::model::{Holder, HolderSource, Mode, Owner, Said, Thread, ThreadId};
 
 /// Most nonces remembered of one attempt.
 const NONCES_AT_MOST: usize = 8;
@@ -78,6 +79,23 @@ impl Attempt {
         gaps.sort_unstable();
         let usual = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
         now.saturating_sub(self.last) > QUIET.max(3 * usual)
+    }
+
+    /// Notes who the server says has the lock.
+    pub fn note(&mut self, said: Option<Said>, holds: &Holds) {
+        let Some(said) = said else { return };
+        let known = said.owner.and_then(|owner| holds.of_owner(owner));
+        let by_server = || {
+            let name = said.words.as_deref().map_or_else(
+                || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
+                str::to_owned,
+            );
+            Holder { id: ThreadId::default(), name, source: HolderSource::Server }
+        };
+        if self.holder.is_none() {
+            self.holder = Some(known.unwrap_or_else(by_server));
+        }
+        self.said = said.words.or_else(|| self.said.take());
     }
 
     fn asks(&mut self, time: u64, owner: Option<Owner>) {

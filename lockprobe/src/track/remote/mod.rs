@@ -4,6 +4,7 @@
 //! graph is made of. Never: a backend, a clock.
 
 mod attempts;
+mod doubts;
 mod holds;
 mod spans;
 #[cfg(test)]
@@ -13,12 +14,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use attempts::{Asking, Attempt, Attempts};
+use doubts::Doubt;
 use holds::{Granted, Hold, Holds};
 
 use super::{LockTable, Ongoing, Span};
 use crate::model::{
     HoldEnd, Holder, HolderSource, LockDescription, LockId, Mode, Notice, NoticeKind, Outcome,
-    RemoteAct, RemoteStep, Said, SpanId, Thread, ThreadId,
+    RemoteAct, RemoteStep, Said, SpanId, Thread,
 };
 
 /// Most locks with attempts or holds at a time.
@@ -40,6 +42,8 @@ struct Lock {
     description: Arc<LockDescription>,
     attempts: Attempts,
     holds: Holds,
+    /// Holds in whose place another came.
+    doubts: Vec<Doubt>,
     /// Who let it go last, when, and that hold.
     let_go: Option<(Holder, u64, SpanId)>,
 }
@@ -66,7 +70,7 @@ impl RemoteLocks {
         let id = step.lock.id;
         if self.locks.len() >= AT_MOST && !self.locks.contains_key(&id) {
             let before = self.locks.len();
-            self.locks.retain(|_, lock| !lock.attempts.is_empty() || !lock.holds.is_empty());
+            self.locks.retain(|_, lock| lock.is_busy());
             self.evicted += (before - self.locks.len()) as u64;
             if self.locks.len() >= AT_MOST {
                 self.evicted += 1;
@@ -77,6 +81,7 @@ impl RemoteLocks {
             description: step.lock.clone(),
             attempts: Attempts::default(),
             holds: Holds::default(),
+            doubts: Vec::new(),
             let_go: None,
         });
         // What was a candidate may be certain by now.
@@ -90,7 +95,8 @@ impl RemoteLocks {
     pub fn tick(&mut self, now: u64, table: &mut LockTable, out: &mut Outcomes) {
         for lock in self.locks.values_mut() {
             for attempt in lock.attempts.take_if(|attempt| attempt.is_over(now)) {
-                let error = if attempt.requests == 1 { "refused" } else { "gave_up" };
+                let once = attempt.requests == 1 && !attempt.queued;
+                let error = if once { "refused" } else { "gave_up" };
                 let end = attempt.last;
                 lock.end_attempt(attempt, end, error, table, out);
             }
@@ -98,6 +104,7 @@ impl RemoteLocks {
                 attempt.last = now;
             }
             lock.look(now, table);
+            lock.doubted(now, out);
             lock.clocks(now, out);
         }
     }
@@ -106,7 +113,14 @@ impl RemoteLocks {
     pub fn process_gone(&mut self, pid: u32, now: u64, table: &mut LockTable, out: &mut Outcomes) {
         for lock in self.locks.values_mut() {
             for attempt in lock.attempts.take_if(|attempt| attempt.thread.id.pid == pid) {
-                lock.end_attempt(attempt, now, "thread_exit", table, out);
+                // One that asked once and had its answer tried, and did not wait.
+                let tried = attempt.requests == 1 && attempt.refusals > 0 && !attempt.in_flight;
+                let (end, error) = match attempt.spent {
+                    true => (attempt.last, "gave_up"),
+                    false if tried => (attempt.last, "refused"),
+                    false => (now, "thread_exit"),
+                };
+                lock.end_attempt(attempt, end, error, table, out);
             }
             for hold in lock.holds.of_process(pid) {
                 hold.remote.gone = true;
@@ -123,6 +137,7 @@ impl RemoteLocks {
                 span.outcome = Outcome::Waiting;
                 out.spans.push(Span::Acquire(span));
             }
+            lock.never_settled(out);
             for hold in lock.holds.take_all() {
                 let (end, how) = match hold.remote.deadline {
                     Some(deadline) if deadline <= now => (deadline, HoldEnd::Expired),
@@ -145,8 +160,15 @@ impl RemoteLocks {
 }
 
 impl Lock {
+    fn is_busy(&self) -> bool {
+        !self.attempts.is_empty() || !self.holds.is_empty() || !self.doubts.is_empty()
+    }
+
     fn apply(&mut self, step: RemoteStep, table: &mut LockTable, out: &mut Outcomes) {
         let RemoteStep { time, thread, owner, server, connection, .. } = step;
+        if self.settle(&step, out) {
+            return;
+        }
         match step.act {
             RemoteAct::Asked { mode, lease, queued } => {
                 self.asked(&Asking { time, thread, owner, server, mode, lease, queued }, table);
@@ -161,11 +183,10 @@ impl Lock {
             }
             RemoteAct::Ended { error, holder } => {
                 let Some(attempt) = self.attempts.find(&thread, owner) else { return };
-                note_said(attempt, holder, &self.holds);
+                attempt.note(holder, &self.holds);
                 if error == "gave_up" && attempt.requests > 0 {
                     // It may come back with another nonce: silence will tell.
-                    attempt.spent = true;
-                    attempt.in_flight = false;
+                    (attempt.spent, attempt.in_flight, attempt.last) = (true, false, time);
                     return;
                 }
                 if let Some(attempt) = self.attempts.take(&thread, owner) {
@@ -214,7 +235,7 @@ impl Lock {
         attempt.last = time;
         attempt.refusals += 1;
         attempt.ahead = attempt.ahead.or(ahead);
-        note_said(attempt, holder, &self.holds);
+        attempt.note(holder, &self.holds);
         self.look(time, table);
     }
 
@@ -223,6 +244,10 @@ impl Lock {
         let (description, holds) = (&self.description, &self.holds);
         for attempt in self.attempts.iter_mut().filter(|a| a.refusals > 0 || a.queued) {
             let current = holds.holder_for(attempt.thread.id.pid, attempt.owner());
+            // Where the server only answers when it gives the lock, the holder may come to light later.
+            if attempt.queued && attempt.holder.is_none() {
+                attempt.holder = current.clone();
+            }
             table.begin_remote(Ongoing {
                 lock: description.clone(),
                 thread: attempt.thread,
@@ -262,25 +287,25 @@ impl Lock {
         }
         let mode = if granted.mode == Mode::Unknown { span.mode } else { granted.mode };
         let granted = Granted { mode, ..granted };
+        let mut doubtful = Vec::new();
         for other in self.holds.in_the_way(&granted) {
-            let who = Some((granted.thread, granted.owner));
-            let overlap = !other.has_ended(granted.time);
-            if overlap {
-                out.notices.push(other.notice(NoticeKind::Overlap, granted.time, who));
-            }
-            let end = match other.remote.deadline {
-                _ if other.remote.gone => HoldEnd::Orphaned,
-                Some(deadline) if deadline <= granted.time => HoldEnd::Expired,
-                _ => HoldEnd::Revoked,
+            let ended = other.has_ended(granted.time);
+            let end = match other.remote.gone {
+                true => HoldEnd::Orphaned,
+                false if ended => HoldEnd::Expired,
+                false => {
+                    doubtful.push(other);
+                    continue;
+                }
             };
             let until = other.remote.deadline.unwrap_or(granted.time).min(granted.time);
-            self.end_hold(other, until, end, out);
+            self.end_hold_at(other, until, granted.time, end, out);
         }
         let hold = self.holds.add(&self.description, granted, span.id, attempt.is_some());
         if granted.lease.is_none() && hold.should_expire() {
             out.notices.push(hold.notice(NoticeKind::Immortal, granted.time, None));
         }
-        out.spans.push(Span::Acquire(span));
+        self.doubt(doubtful, span, granted.owner, out);
     }
 
     fn end_attempt(
@@ -292,7 +317,9 @@ impl Lock {
         out: &mut Outcomes,
     ) {
         let mut span = self.acquire(&attempt, end, table);
-        let refused = attempt.requests <= 1 && matches!(error, "refused" | "gave_up");
+        // One that was in the server's queue waited, however short.
+        let gave_up = error == "gave_up" && !attempt.queued;
+        let refused = attempt.requests <= 1 && (error == "refused" || gave_up);
         (span.outcome, span.error) = match refused {
             true => (Outcome::Refused, None),
             false => (Outcome::Abandoned, Some(error)),
@@ -344,7 +371,9 @@ impl Lock {
     fn end_hold_at(&mut self, hold: Hold, end: u64, now: u64, how: HoldEnd, out: &mut Outcomes) {
         out.notices.push(hold.notice(NoticeKind::Over, now, None));
         let span = hold.span(end, how);
-        self.let_go = Some((span.holder.clone(), span.end, span.id));
+        if self.let_go.as_ref().is_none_or(|(_, time, _)| *time <= span.end) {
+            self.let_go = Some((span.holder.clone(), span.end, span.id));
+        }
         out.spans.push(Span::Hold(span));
     }
 
@@ -362,21 +391,4 @@ impl Lock {
             self.end_hold(hold, deadline, HoldEnd::Orphaned, out);
         }
     }
-}
-
-/// Notes who the server says has the lock.
-fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
-    let Some(said) = said else { return };
-    let known = said.owner.and_then(|owner| holds.of_owner(owner));
-    let by_server = || {
-        let name = said.words.as_deref().map_or_else(
-            || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
-            str::to_owned,
-        );
-        Holder { id: ThreadId::default(), name, source: HolderSource::Server }
-    };
-    if attempt.holder.is_none() {
-        attempt.holder = Some(known.unwrap_or_else(by_server));
-    }
-    attempt.said = said.words.or_else(|| attempt.said.take());
 }

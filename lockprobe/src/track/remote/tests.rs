@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::framing::{lock, owner};
-use crate::model::{LockKind, Owner};
+use crate::model::{LockKind, Owner, ThreadId};
 use crate::track::wait_for;
 
 const MS: u64 = 1_000_000;
@@ -184,6 +184,24 @@ fn two_threads_of_a_process_are_two_attempts_and_new_nonces_are_one() {
 }
 
 #[test]
+fn who_watches_and_asks_again_with_another_nonce_waits_once() {
+    check(
+        "0 10 a acquires 90000
+         10 20 b asks 5000
+         11 20 b refused
+         12 20 b queues 5000
+         9000 tick
+         9100 10 a releases
+         9105 20 b gives_up
+         9105 20 c asks 5000
+         9106 20 c acquires 5000",
+        "10 acquired 0-0 x1
+         10 held 0-9100 released
+         20 acquired 10-9106 x3 for 10 from 10",
+    );
+}
+
+#[test]
 fn silence_ends_an_attempt_where_it_was_last_heard_of() {
     check(
         "0 10 a acquires 90000
@@ -239,7 +257,9 @@ fn a_lease_that_ends_while_its_holder_goes_on_is_noticed() {
 fn two_holders_at_a_time_are_noticed_and_readers_are_not() {
     check(
         "0 10 a acquires 5000
-         100 20 b acquires 5000",
+         100 20 b acquires 5000
+         700 tick
+         720 tick",
         "10 acquired 0-0 x1
          10 held 0-100 revoked
          20 acquired 100-100 x1
@@ -252,6 +272,56 @@ fn two_holders_at_a_time_are_noticed_and_readers_are_not() {
         "10 acquired 0-0 x1
          20 acquired 100-100 x1
          10 held 0-200 released",
+    );
+}
+
+#[test]
+fn the_next_one_may_hear_of_its_turn_before_the_last_one_hears_that_it_is_over() {
+    let handed = |last: &str| {
+        let story = format!(
+            "0 10 a acquires 5000
+             10 20 b queues 5000
+             100 20 b acquires 5000
+             101 {last}
+             900 tick
+             950 20 b releases"
+        );
+        let picture = World::after(&story).picture();
+        picture.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = |end: &str| {
+        [
+            "10 acquired 0-0 x1",
+            &format!("10 held 0-100 {end}"),
+            "20 acquired 10-100 x1 for 10 from 10",
+            "20 held 100-950 released",
+        ]
+        .map(str::to_owned)
+    };
+    assert_eq!(handed("10 a releases"), expected("released"));
+    assert_eq!(handed("10 - removes"), expected("released"));
+    assert_eq!(handed("10 - disconnects"), expected("connection_closed"));
+    // A renewal says nothing: its answer may be late as well.
+    check(
+        "0 10 a acquires 5000
+         100 20 b acquires 5000
+         101 10 a renews 5000
+         102 10 a releases
+         103 end",
+        "10 acquired 0-0 x1
+         10 held 0-100 released
+         20 acquired 100-100 x1
+         20 held 100-103 unknown",
+    );
+    // What nobody knows by the end is not said.
+    check(
+        "0 10 a acquires 5000
+         100 20 b acquires 5000
+         200 end",
+        "10 acquired 0-0 x1
+         10 held 0-100 unknown
+         20 acquired 100-100 x1
+         20 held 100-200 unknown",
     );
 }
 
@@ -270,6 +340,31 @@ fn a_dead_holder_leaves_the_lock_until_its_lease_ends() {
          10 held 0-500 orphaned
          20 acquired 200-551 x2 for 10 from 10
          ! Orphaned of 10 at 100",
+    );
+}
+
+#[test]
+fn who_ends_waits_no_more() {
+    check(
+        "0 10 a acquires 90000
+         1 20 b asks
+         2 20 b refused
+         3 30 c asks
+         4 30 c refused
+         5 30 c asks
+         6 30 c refused
+         7 40 d queues
+         8 exit 20
+         9 exit 30
+         10 exit 40
+         11 50 e queues
+         12 50 e gives_up
+         20 exit 50",
+        "10 acquired 0-0 x1
+         20 refused 1-2 x1 for 10
+         30 abandoned thread_exit 3-9 x2 for 10
+         40 abandoned thread_exit 7-10 x1 for 10
+         50 abandoned gave_up 11-12 x1 for 10",
     );
 }
 
