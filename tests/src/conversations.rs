@@ -62,7 +62,7 @@ impl Talk {
     }
 
     fn of_system<'a>(&'a self, kind: &'a str) -> Vec<&'a Value> {
-        let of_system = |r: &&Value| r["lock.system.name"] == self.system.as_str();
+        let of_system = |r: &&Value| about(r)["lock.system.name"] == self.system.as_str();
         self.records.of_kind(kind).filter(of_system).collect()
     }
 
@@ -101,6 +101,11 @@ impl Talk {
     }
 }
 
+/// Where a record names the lock: a finding about waits names it with each.
+fn about(record: &Value) -> &Value {
+    record["waits"].get(0).unwrap_or(record)
+}
+
 fn near(line: &Value, told: u64) -> bool {
     let length = number(line, "end") - number(line, "begin");
     let slack = line["slack"].as_u64().unwrap_or(SLACK);
@@ -117,8 +122,10 @@ fn compare(
     let mut left: Vec<&Value> = records.to_vec();
     for line in lines {
         let same = |record: &&Value| {
-            let pid = record["process.pid"].as_u64().or_else(|| record["lock.holder.pid"].as_u64());
-            pid == line["pid"].as_u64() && text(record, "lock.id").ends_with(text(line, "lock"))
+            let pid = record["process.pid"].as_u64();
+            let pid = pid.or_else(|| about(record)["lock.holder.pid"].as_u64());
+            pid == line["pid"].as_u64()
+                && text(about(record), "lock.id").ends_with(text(line, "lock"))
         };
         match left.iter().position(|record| same(record) && fits(line, record)) {
             Some(at) => drop(left.remove(at)),
