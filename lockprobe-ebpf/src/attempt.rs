@@ -102,13 +102,18 @@ pub fn wake(wait: &mut Wait, call: LockCall, task: Task) {
         waker.describe(&mut wait.waker);
         before = tally::note_release(task.tgid(), call.lock, now);
     }
+    let leaves = asleep && reason != reason::RELEASE && waker.leaves();
+    if leaves {
+        waker.describe(&mut wait.waker);
+    }
     if asleep {
         wait.state = state::WOKEN;
         wait.woken_ns = now;
         wait.reason = reason;
         wait.holder_since_ns = 0;
         wait.release_before_ns = before;
-        wait.flags &= !wait_flag::HOLD_EXACT;
+        wait.flags &= !(wait_flag::HOLD_EXACT | wait_flag::WAKER_LEAVES);
+        wait.flags |= leaves as u32 * wait_flag::WAKER_LEAVES;
     } else {
         wait.early_ns = now;
         wait.early_lock = call.futex;

@@ -6,7 +6,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use lockprobe_ebpf::wire::{
     self, Counter, FileKey, FullCounter, FullStats, Holding, Latest, LockKey, LockStats, Maker,
-    Order, OrderKey, PATH_BYTES, PORT_WORDS, Poll, Request, SiteKey, Socket, Wait,
+    Order, OrderKey, PATH_BYTES, PORT_WORDS, Poll, Request, SiteKey, Socket, Taken, TlsCall,
+    TlsKey, Wait,
 };
 
 /// Records on their way to the agent. 4 MiB hold a second of 18,000 waits a second; the loader
@@ -53,6 +54,11 @@ pub static REQUESTS: LruHashMap<u32, Request> = LruHashMap::with_max_entries(4_0
 #[map]
 pub static CONTENDED: LruHashMap<FileKey, u64> = LruHashMap::with_max_entries(4_096, 0);
 
+/// Which thread of a process with several took a lock of a file last, by file. Only told of when
+/// somebody is refused.
+#[map]
+pub static TAKEN: LruHashMap<FileKey, Taken> = LruHashMap::with_max_entries(4_096, 0);
+
 /// Threads that were refused a lock of a file, and may ask again.
 #[map]
 pub static POLLS: LruHashMap<u32, Poll> = LruHashMap::with_max_entries(4_096, 0);
@@ -87,6 +93,14 @@ pub static DIALECTS: HashMap<u32, u32> = HashMap::with_max_entries(256, 0);
 /// again as one that was there before.
 #[map]
 pub static SOCKETS: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(16_384, 0);
+
+/// The TLS call a thread is in, or was in last.
+#[map]
+pub static TLS_CALLS: LruHashMap<u32, TlsCall> = LruHashMap::with_max_entries(4_096, 0);
+
+/// TLS sessions of connections to lock servers: what goes over them in the clear.
+#[map]
+pub static TLS_SESSIONS: LruHashMap<TlsKey, Socket> = LruHashMap::with_max_entries(8_192, 0);
 
 /// The call that is being looked at.
 #[map]
@@ -241,6 +255,14 @@ constants! {
     TASK_ON_RQ = 0;
     /// `se.sched_delayed` (Linux 6.12): asleep, though still counted as runnable; 0 where absent.
     TASK_SCHED_DELAYED = 0;
+    /// `flags`.
+    TASK_FLAGS = 0;
+    /// `exit_code`.
+    TASK_EXIT_CODE = 0;
+    /// `signal`, what the threads of a process share.
+    TASK_SIGNAL = 0;
+    /// `nr_threads` in `struct signal_struct`.
+    SIGNAL_THREADS = 0;
     /// `level` in `struct pid`.
     PID_LEVEL = 0;
     /// `numbers` in `struct pid`.

@@ -116,7 +116,8 @@ pub fn note_waker(wait: &mut Wait, sleeper: Task) {
     let waker = Task::current();
     let nr = wait.waker_call as u64;
     let steps = nr == NR_SEMOP.load() || nr == NR_SEMTIMEDOP.load();
-    let ends = wait.reason == reason::EXIT && waker.tgid() != sleeper.tgid();
+    // One that a signal ends is not in a call that says so.
+    let ends = (wait.reason == reason::EXIT || waker.leaves()) && waker.tgid() != sleeper.tgid();
     let controls = nr == NR_SEMCTL.load();
     if controls && waker.registers().get(&REG_ARG2) == IPC_RMID {
         wait.reason = reason::EXIT;

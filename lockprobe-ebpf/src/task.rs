@@ -112,6 +112,25 @@ impl Task {
         on_rq == 0 || (TASK_SCHED_DELAYED.load() != 0 && self.load::<u8>(&TASK_SCHED_DELAYED) != 0)
     }
 
+    /// Whether it is on its way out: past its last signal, about to leave what it still has
+    /// (PF_EXITING, include/linux/sched.h).
+    #[inline(always)]
+    pub fn leaves(self) -> bool {
+        self.load::<u32>(&TASK_FLAGS) & 4 != 0
+    }
+
+    /// What it ends with, once it does: as wait(2) has it.
+    #[inline(always)]
+    pub fn exit_code(self) -> u32 {
+        self.load(&TASK_EXIT_CODE)
+    }
+
+    /// Whether its process has other threads.
+    #[inline(always)]
+    pub fn has_siblings(self) -> bool {
+        member::<u32>(self.load(&TASK_SIGNAL), &SIGNAL_THREADS) > 1
+    }
+
     /// Its `struct files_struct`.
     #[inline(always)]
     pub fn files(self) -> u64 {

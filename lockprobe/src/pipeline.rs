@@ -13,11 +13,12 @@ mod standing;
 mod sums;
 mod talk;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::holder::Holders;
+use crate::analyses::left_behind::LeftBehind;
 use crate::analyses::remote::RemoteFindings;
 use crate::analyses::usage::{GroupBy, Usage};
 use crate::backends::futex::Futex;
@@ -26,7 +27,7 @@ use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
     Fact, LockCounts, LockDescription, LockEvent, LockId, Losses, Observation, ProcessEvent,
-    ProcessFact, Record, Session,
+    ProcessFact, ProcessSeen, Record, Session, ThreadId,
 };
 use crate::source::Batch;
 use crate::source::live::Verdicts;
@@ -68,6 +69,7 @@ pub struct Pipeline {
     deadlocks: Deadlocks,
     full: Full,
     holders: Holders,
+    left_behind: LeftBehind,
     stacks: Stacks,
     health: Health,
     kernel: Losses,
@@ -75,6 +77,8 @@ pub struct Pipeline {
     uncounted: LockCounts,
     processes: HashMap<u32, Arc<ProcessFact>>,
     verdicts_given: HashMap<u32, HashSet<(u32, u64)>>,
+    /// Threads that ended, and with the last of them their process.
+    ended: VecDeque<(u64, ThreadId, bool)>,
     findings: u64,
     names: GivenNames,
     group_by: GroupBy,
@@ -108,12 +112,14 @@ impl Pipeline {
             deadlocks: Deadlocks::default(),
             full: Full::default(),
             holders: Holders::default(),
+            left_behind: LeftBehind::default(),
             health: Health::default(),
             kernel: Losses::default(),
             counts: HashMap::new(),
             uncounted: LockCounts::default(),
             processes: HashMap::new(),
             verdicts_given: HashMap::new(),
+            ended: VecDeque::new(),
             findings: 0,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
@@ -209,7 +215,7 @@ impl Pipeline {
                 if seen.event == ProcessEvent::Exit {
                     self.talks.exited(seen.time, seen.thread.id.pid);
                 }
-                self.process(seen.thread.id.pid, seen.event);
+                self.process(&seen);
             }
             Observation::Talk(seen) => self.talks.observe(seen),
             Observation::Counts { pid, address, site, counts } => {
@@ -230,6 +236,7 @@ impl Pipeline {
         let table = self.tracker.table();
         let mut found = self.deadlocks.check(table, now);
         found.extend(self.holders.check(table, &self.activities, now));
+        found.extend(self.left_behind.check(table, now));
         found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
         self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
         self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
@@ -245,7 +252,14 @@ impl Pipeline {
     }
 
     /// A process that ended or changed: what was known of it under its id is void.
-    fn process(&mut self, pid: u32, event: ProcessEvent) {
+    fn process(&mut self, seen: &ProcessSeen) {
+        let (pid, event) = (seen.thread.id.pid, seen.event);
+        if matches!(event, ProcessEvent::ThreadExit | ProcessEvent::Exit) {
+            if self.ended.len() >= PROCESSES_AT_MOST {
+                self.ended.pop_front();
+            }
+            self.ended.push_back((seen.time, seen.thread.id, event == ProcessEvent::Exit));
+        }
         if !matches!(event, ProcessEvent::Exec | ProcessEvent::Exit) {
             return;
         }
@@ -265,6 +279,10 @@ impl Pipeline {
         let mut spans = Vec::new();
         while let Some(event) = self.order.pop(before) {
             self.tracker.apply(event, &mut spans);
+        }
+        // Only now has everything been told that they did before.
+        while let Some((_, id, whole)) = self.ended.pop_front_if(|ended| ended.0 < before) {
+            self.tracker.ended(|other| other == id || whole && other.pid == id.pid);
         }
         spans.into_iter().for_each(|span| self.emit(span, out));
     }

@@ -62,6 +62,24 @@ impl Server {
         })
     }
 
+    /// redis-server that takes encrypted connections only.
+    pub fn redis_tls() -> Self {
+        Self::start(|home, port| {
+            let (key, certificate) = (home.join("key.pem"), home.join("certificate.pem"));
+            let mut make = Command::new("openssl");
+            make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+            make.args(["-subj", "/CN=localhost", "-keyout"]).arg(&key);
+            make.arg("-out").arg(&certificate).stderr(Stdio::null());
+            assert!(make.status().is_ok_and(|status| status.success()), "openssl makes no key");
+            let mut command = Command::new("redis-server");
+            command.args(["--save", "", "--port", "0", "--tls-port", &port.to_string()]);
+            command.args(["--bind", "127.0.0.1", "--tls-auth-clients", "no", "--dir"]).arg(home);
+            command.arg("--tls-cert-file").arg(&certificate).arg("--tls-key-file").arg(&key);
+            command.arg("--tls-ca-cert-file").arg(&certificate);
+            command
+        })
+    }
+
     /// etcd, of one member, which leads.
     pub fn etcd() -> Self {
         let server = Self::start(|home, port| {

@@ -242,9 +242,10 @@ fn a_mutex_of_a_process_that_was_killed_is_an_orphan() {
 }
 
 #[test]
-fn a_robust_mutex_has_no_orphans() {
+fn a_robust_mutex_has_no_orphans_but_heirs() {
     let watch = watch();
-    let (mut program, ..) = stuck(&["robust"]);
+    let (mut program, _, threads) = stuck(&["robust"]);
+    let [dead, waiter] = threads[..] else { panic!("{threads:?}") };
     assert_eq!(deadlocks(0).0, [] as [Value; 0]);
     program.go_on();
     // The waiter got it.
@@ -253,8 +254,16 @@ fn a_robust_mutex_has_no_orphans() {
     program.end();
     watch.probe.signal(libc::SIGINT);
     let records = watch.records();
-    assert_eq!(records.findings(), [] as [&Value; 0]);
-    assert_eq!(records.acquires().len(), 1);
+    let [acquire] = records.acquires()[..] else { panic!("{records:#?}") };
+    assert_eq!(number(acquire, "thread.id"), waiter);
+    // It ends at once, but it had it.
+    assert_eq!(text(acquire, "lock.outcome"), "acquired", "{acquire:#}");
+    assert_eq!(number(acquire, "lock.holder.tid"), dead);
+    assert_eq!(number(acquire, "lock.handed_over_by.tid"), dead);
+    let (begin, _) = begun_and_ended(&records, "owner_died");
+    assert_eq!(waits(&begin, "waits"), [(waiter, text(acquire, "lock.name"), dead)]);
+    assert_eq!(number(&begin["holder"], "thread.id"), dead);
+    assert_eq!(text(&begin["holder"], "thread.state"), "gone");
 }
 
 #[test]

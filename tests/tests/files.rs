@@ -337,3 +337,75 @@ fn git_is_told_who_has_the_index() {
     assert_eq!(text(hold, "lock.hold.precision"), "exact");
     assert!(nanos(hold, "lock.hold.duration") > 200_000_000, "{hold}");
 }
+
+/// Runs a shell script in a directory of its own with lock files followed.
+fn followed(script: &str) -> (tempfile::TempDir, Records) {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("records");
+    let output = output.to_str().unwrap().to_owned();
+    let arguments = ["trace", "--lock-files", "--format", "jsonl", "--output", &output];
+    let script = format!("cd {}; {script}", directory.path().display());
+    watched(&arguments, ["bash", "-c", &script]).expect(0);
+    let records = Records::of_file(Path::new(&output));
+    (directory, records)
+}
+
+const ASK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/lock_file.py");
+
+#[test]
+fn a_file_that_was_there_before_names_its_holder_and_two_ways_to_it_are_one_lock() {
+    let (directory, records) = followed(&format!(
+        "mkdir real; ln -s real link
+        sleep 1 & held=$!; echo $held > real/x.lock; echo $held > held
+        python3 {ASK} link/x.lock 100 & python3 {ASK} real/x.lock 100 &
+        sleep 0.6; rm real/x.lock; wait"
+    ));
+    let held = std::fs::read_to_string(directory.path().join("held")).unwrap();
+    let held: u64 = held.trim().parse().unwrap();
+    let acquires = records.acquires();
+    assert_eq!(acquires.len(), 2, "{records:#?}");
+    for acquire in acquires {
+        assert_eq!(text(acquire, "lock.outcome"), "acquired");
+        assert_eq!(number(acquire, "lock.holder.pid"), held, "{acquire:#}");
+        // A redirection of the shell makes no file that only one can make.
+        assert_eq!(text(acquire, "lock.holder.source"), "file_content");
+        let path = directory.path().canonicalize().unwrap().join("real/x.lock");
+        assert_eq!(text(acquire, "lock.name"), path.to_str().unwrap());
+    }
+    let locks = records.summary()["locks"].as_array().unwrap();
+    assert_eq!(locks.len(), 1, "{locks:#?}");
+    // The first of the two was in the way of the second.
+    let exact = |hold: &&Value| text(hold, "lock.hold.precision") == "exact";
+    let exact = records.holds().into_iter().filter(exact);
+    assert_eq!(exact.count(), 1, "{records:#?}");
+    assert_eq!(records.findings(), [] as [&Value; 0]);
+}
+
+#[test]
+fn a_lock_file_of_a_process_that_was_killed_or_is_gone_is_an_orphan() {
+    let (_directory, records) = followed(&format!(
+        "true & echo $! > named.lock; wait
+        python3 -c 'import os; os.open(\"killed.lock\", os.O_CREAT | os.O_EXCL); os.kill(os.getpid(), 9)'
+        mkdir script.lock
+        for lock in named killed script; do python3 {ASK} $lock.lock 8; done
+        rm killed.lock named.lock; rmdir script.lock"
+    ));
+    let told: Vec<(String, String)> = records
+        .findings()
+        .iter()
+        .map(|finding| {
+            assert_eq!(text(finding, "lock.finding.type"), "orphan");
+            assert_eq!(text(&finding["holder"], "thread.state"), "gone");
+            let name = text(&finding["waits"][0], "lock.name");
+            let name = Path::new(name).file_name().unwrap().to_str().unwrap().to_owned();
+            (name, text(finding, "lock.finding.state").to_owned())
+        })
+        .collect();
+    let pair = |name: &str, state: &str| (name.to_owned(), state.to_owned());
+    let mut told = told;
+    told.sort();
+    // What `mkdir` made for a script is the script's, though `mkdir` has ended.
+    let expected = ["killed.lock", "named.lock"].map(|n| [pair(n, "begin"), pair(n, "end")]);
+    assert_eq!(told, expected.concat(), "{records:#?}");
+    assert_eq!(records.acquires().len(), 3);
+}

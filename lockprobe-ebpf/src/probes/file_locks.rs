@@ -3,12 +3,13 @@
 //! `flock_lock_inode(struct inode *inode, struct file_lock *fl, int ret)` and `posix_lock_inode`,
 //! the same: fs/locks.c, at the end of every attempt and every release, be it by closing the file
 //! or by exiting. They run in the thread that asked. No other system call comes by here; a lock
-//! of a file that nobody was refused costs one look into a table.
+//! of a file that nobody was refused costs one look into a table, and of a process with several
+//! threads a note of which took it.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use lockprobe_ebpf::wire::{
-    Counter, FileKey, FileRecord, Place, Poll, Request, class, file_event, kind, mode,
+    Counter, FileKey, FileRecord, Place, Poll, Request, Taken, class, file_event, kind, mode,
 };
 
 use crate::emit;
@@ -59,9 +60,15 @@ fn on_lock(ctx: &BtfTracePointContext, table: u32) -> u32 {
     }
     let ret = ctx.arg::<i32>(2);
     let in_the_way = ret == DEFERRED || ret == EAGAIN || ret == EDEADLK;
+    if !in_the_way && ret != 0 {
+        return 0;
+    }
     let key = FileKey { inode: inode.number(), device: inode.device(), table };
+    if !in_the_way {
+        note_taken(lock, key);
+    }
     let contended = CONTENDED.get_ptr(key);
-    if !in_the_way && (contended.is_none() || ret != 0) {
+    if !in_the_way && contended.is_none() {
         return 0;
     }
     let now = emit::now();
@@ -90,11 +97,63 @@ fn on_lock(ctx: &BtfTracePointContext, table: u32) -> u32 {
     0
 }
 
+/// Notes which thread takes a lock, where its process has several: the kernel keeps but the process.
+#[inline(always)]
+fn note_taken(lock: FileLock, key: FileKey) {
+    let task = Task::current();
+    if !task.has_siblings() || lock.is_question() {
+        return;
+    }
+    let (place, owner) = (lock.place(key.device, key.table), lock.owner().token);
+    if place.mode() == mode::UNLOCK {
+        if let Some(taken) = TAKEN.get_ptr(key)
+            // SAFETY: a value of the map, alive for this run of the program.
+            && unsafe { (*taken).owner } == owner
+        {
+            let _ = TAKEN.remove(key);
+        }
+        return;
+    }
+    let mut taken = Taken { place, owner, time_ns: emit::now(), ..Taken::default() };
+    task.describe(&mut taken.thread);
+    let _ = TAKEN.insert(key, taken, 0);
+}
+
+/// Tells which thread took what is in the way, if it was seen and has not been told.
+#[inline(always)]
+fn tell_taken(asked: Asked, holder: Owner) {
+    let Some(taken) = TAKEN.get_ptr_mut(asked.key) else { return };
+    // SAFETY: a value of the map, alive for this run of the program.
+    let taken = unsafe { &mut *taken };
+    let place = taken.place;
+    let overlaps = place.start <= asked.place.end && asked.place.start <= place.end;
+    let its = taken.owner == holder.token && taken.thread.tgid == holder.process;
+    if taken.told != 0 || !its || !overlaps {
+        return;
+    }
+    taken.told = 1;
+    let full = Counter::DroppedFileRingFull;
+    let Some(mut entry) = emit::reserve::<FileRecord>(kind::FILE, asked.now, full) else { return };
+    // SAFETY: the slot is a whole `FileRecord`.
+    let record = unsafe { &mut *entry.as_mut_ptr() };
+    record.thread = taken.thread;
+    record.inode = asked.key.inode;
+    record.place = place;
+    record.owner = taken.owner;
+    record.holder_owner = 0;
+    record.holder = 0;
+    record.event = file_event::TAKEN;
+    (record.refused_ns, record.refusals) = (taken.time_ns, 0);
+    record.descriptor = 0;
+    emit::submit(entry);
+}
+
 /// A lock that is in the way: the thread sleeps for it, or goes on without.
 #[inline(always)]
 fn refused(asked: Asked, lock: FileLock, inode: Inode, ret: i32) {
     if ret == DEFERRED {
         let holder = lock.blocker();
+        tell_taken(asked, holder);
         let request = Request {
             inode: asked.key.inode,
             place: asked.place,
@@ -105,6 +164,7 @@ fn refused(asked: Asked, lock: FileLock, inode: Inode, ret: i32) {
         return send(asked, holder, file_event::BLOCKED, (0, 0));
     }
     let holder = lock.conflict(inode, asked.place, asked.owner);
+    tell_taken(asked, holder);
     if ret == EDEADLK {
         return send(asked, holder, file_event::DEADLOCK, (0, 0));
     }

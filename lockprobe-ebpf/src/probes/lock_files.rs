@@ -109,7 +109,10 @@ type Path = [u64; PATH_BYTES / 8];
 #[derive(Clone, Copy)]
 struct Step<'a> {
     task: Task,
+    /// The name as it is spelled.
     key: FileKey,
+    /// The name without its directory: whoever takes it may spell the way to it otherwise.
+    last: FileKey,
     base: Base,
     call: u32,
     now: u64,
@@ -137,7 +140,7 @@ fn with_name(task: Task, registers: Registers, call: u32, event: u32, ret: i64) 
     if event != lock_file_event::RELEASED && maker(key).made == made::OTHERWISE {
         return;
     }
-    let step = Step { task, key, base, call, now: emit::now(), path };
+    let step = Step { task, key, last: last(path), base, call, now: emit::now(), path };
     match event {
         lock_file_event::REFUSED => refused(step),
         lock_file_event::ACQUIRED => acquired(step, ret),
@@ -170,7 +173,7 @@ fn base(task: Task, registers: Registers, call: u32, absolute: bool) -> Base {
 }
 
 /// The name as its user spells it. Two spellings of one name are two keys here; the agent knows
-/// better.
+/// better, and is told of either once one of them is in somebody's way.
 #[inline(always)]
 fn key(path: &Path, base: &Base) -> FileKey {
     let mut hash = base.inode ^ 0x9e37_79b9_7f4a_7c15;
@@ -182,11 +185,36 @@ fn key(path: &Path, base: &Base) -> FileKey {
     FileKey { inode: hash, device: base.device, table: NAMES }
 }
 
+/// The last part of a path, whatever directory it is in.
+#[inline(never)]
+fn last(path: &Path) -> FileKey {
+    let bytes: *const u8 = path.as_ptr().cast();
+    let (mut hash, mut begins) = (0u64, true);
+    let mut i = 0;
+    while i < PATH_BYTES {
+        // SAFETY: inside the path.
+        let byte = unsafe { bytes.add(i).read_volatile() };
+        if byte == 0 {
+            break;
+        }
+        // A slash at the end is none.
+        if byte == b'/' {
+            begins = true;
+        } else {
+            hash = if begins { 0x9e37_79b9_7f4a_7c15 } else { hash };
+            begins = false;
+            hash = (hash.rotate_left(5) ^ byte as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        }
+        i += 1;
+    }
+    FileKey { inode: hash, device: u32::MAX, table: NAMES }
+}
+
 #[inline(always)]
 fn refused(step: Step<'_>) {
-    let Step { task, key, now, .. } = step;
-    let _ = CONTENDED.insert(key, now, 0);
-    note_latest(task, key, now, -1);
+    let Step { task, key, last, now, .. } = step;
+    let _ = CONTENDED.insert(last, now, 0);
+    note_latest(step, -1);
     let mut poll = Poll { key, first_ns: now, ..Poll::default() };
     if let Some(known) = POLLS.get_ptr(task.tid()) {
         // SAFETY: a value of the map; the thread writes it itself.
@@ -216,7 +244,7 @@ fn maker(key: FileKey) -> Maker {
 
 #[inline(always)]
 fn acquired(step: Step<'_>, ret: i64) {
-    let Step { task, key, call, now, .. } = step;
+    let Step { task, key, last, call, now, .. } = step;
     let opened = call & 0xff == name_call::OPEN;
     let maker = Maker {
         time_ns: now,
@@ -227,9 +255,9 @@ fn acquired(step: Step<'_>, ret: i64) {
     };
     let _ = MADE.insert(key, maker, 0);
     if opened {
-        note_latest(task, key, now, ret as i32);
+        note_latest(step, ret as i32);
     }
-    if !is_contended(key, now) {
+    if !is_contended(last, now) {
         return;
     }
     let mut refusals = (0, 0);
@@ -246,10 +274,10 @@ fn acquired(step: Step<'_>, ret: i64) {
 
 #[inline(always)]
 fn released(step: Step<'_>) {
-    let Step { key, now, .. } = step;
+    let Step { key, last, now, .. } = step;
     let maker = maker(key);
     let _ = MADE.remove(key);
-    if is_contended(key, now) {
+    if is_contended(last, now) {
         send(step, lock_file_event::RELEASED, maker, (0, 0));
     }
 }
@@ -266,8 +294,9 @@ fn is_contended(key: FileKey, now: u64) -> bool {
 }
 
 #[inline(always)]
-fn note_latest(task: Task, key: FileKey, now: u64, descriptor: i32) {
-    let latest = Latest { key, time_ns: now, descriptor, reserved: 0 };
+fn note_latest(step: Step<'_>, descriptor: i32) {
+    let Step { task, key, last, now, .. } = step;
+    let latest = Latest { key, last, time_ns: now, descriptor, reserved: 0 };
     let _ = LATEST.insert(task.tid(), latest, 0);
 }
 
@@ -289,21 +318,21 @@ fn locked(task: Task, registers: Registers) {
     let now = emit::now();
     if own && now.wrapping_sub(latest.time_ns) < SOON {
         let Some(path) = PATH.get_ptr_mut(0) else { return };
-        let key = latest.key;
+        let Latest { key, last, .. } = latest;
         let maker = Maker { time_ns: now, made: made::OTHERWISE, ..Maker::default() };
         let _ = MADE.insert(key, maker, 0);
         let _ = POLLS.remove(tid);
-        if CONTENDED.get_ptr(key).is_none() {
+        // The name may be a lock in another directory.
+        if CONTENDED.get_ptr(last).is_none() {
             return;
         }
-        let _ = CONTENDED.remove(key);
         // SAFETY: this processor's slot; the tracepoint does not nest.
         let path = unsafe { &mut *path };
         // The path is that of the call before: the thread's latest refusal says it.
         *path = [0; PATH_BYTES / 8];
         path[0] = u64::from(b'/');
         let base = Base { directory: AT_FDCWD, device: 0, inode: 0, root_device: 0, root_inode: 0 };
-        let step = Step { task, key, base, call: 0, now, path };
+        let step = Step { task, key, last, base, call: 0, now, path };
         send(step, lock_file_event::OTHERWISE, Maker::default(), (0, 0));
     }
 }

@@ -11,3 +11,4 @@ mod snapshot;
 mod socket;
 mod standing;
 mod synthetic;
+mod tls;

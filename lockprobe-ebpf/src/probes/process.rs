@@ -60,7 +60,7 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
         return 0;
     }
     if tid == tgid {
-        send(task, process_event::EXIT, 0);
+        send(task, process_event::EXIT, task.exit_code());
     } else if waited {
         send(task, process_event::THREAD_EXIT, 0);
     }
@@ -78,7 +78,7 @@ fn forget(tid: u32) -> bool {
 }
 
 #[inline(always)]
-fn send(task: Task, event: u32, parent: u32) {
+fn send(task: Task, event: u32, detail: u32) {
     if SEND_PROCESSES.load() == 0 {
         return;
     }
@@ -90,7 +90,7 @@ fn send(task: Task, event: u32, parent: u32) {
     let record = unsafe { &mut *entry.as_mut_ptr() };
     task.describe(&mut record.thread);
     record.event = event;
-    record.parent = parent;
+    record.detail = detail;
     // A new program may be one to watch, and what was counted of the old one must be taken out.
     // In full mode a child is to be followed at once.
     let soon = event == process_event::EXEC || FULL.load() != 0;

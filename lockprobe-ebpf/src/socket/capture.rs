@@ -95,28 +95,48 @@ impl Call {
             let [first, size] = read_user(call.list, [0u64; 2]);
             (call.first, call.first_length) = (first, size.min(length));
         }
-        let mut size = call.first_length;
-        if size >= HEAD as u64 {
-            size = HEAD as u64;
-        }
-        call.head = [0; HEAD];
-        // SAFETY: the helper checks the address and writes no more than the size named.
-        unsafe {
-            let head = call.head.as_mut_ptr().cast();
-            bpf_probe_read_user(head, size as u32, call.first as *const _)
-        };
+        call.read_head();
         Some(call)
     }
 
-    /// Copies it, up to a limit, into records.
+    /// One buffer.
     #[inline(always)]
-    pub fn copy(&mut self, task: Task, connection: u64, offset: u64, flags: u32, limit: u64) {
-        task.describe(&mut self.thread);
+    pub fn plain(buffer: u64, length: u64) -> Option<&'static mut Self> {
+        let call = Self::here()?;
+        call.length = length;
+        (call.first, call.first_length) = (buffer, length);
+        (call.list, call.count) = (0, 0);
+        call.read_head();
+        Some(call)
+    }
+
+    #[inline(always)]
+    fn read_head(&mut self) {
+        let mut size = self.first_length;
+        if size >= HEAD as u64 {
+            size = HEAD as u64;
+        }
+        self.head = [0; HEAD];
+        // SAFETY: the helper checks the address and writes no more than the size named.
+        unsafe {
+            let head = self.head.as_mut_ptr().cast();
+            bpf_probe_read_user(head, size as u32, self.first as *const _)
+        };
+    }
+
+    /// What of it is to be copied, up to a limit.
+    #[inline(always)]
+    pub fn prepare(&mut self, connection: u64, offset: u64, flags: u32, limit: u64) {
         self.connection = connection;
         self.offset = offset;
         self.flags = u64::from(flags);
         self.left = limit.min(self.length);
         (self.at, self.here, self.index) = (self.first, self.first_length, 1);
+    }
+
+    /// Copies what was prepared into records.
+    #[inline(always)]
+    pub fn copy(&mut self) {
         lockprobe_copy(0);
     }
 
@@ -138,10 +158,10 @@ impl Call {
         word
     }
 
-    /// A handshake of TLS: record type 22, version 3.
+    /// A record of TLS: of this type, version 3.
     #[inline(always)]
-    pub fn is_tls(&self) -> bool {
-        self.byte(0) == 22 && self.byte(1) == 3
+    pub fn is_tls(&self, kind: u8) -> bool {
+        self.byte(0) == kind && self.byte(1) == 3
     }
 }
 

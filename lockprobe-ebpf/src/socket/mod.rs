@@ -8,6 +8,7 @@ mod database;
 mod interest;
 mod redis;
 mod sock;
+pub mod tls;
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_probe_read_kernel};
 use lockprobe_ebpf::wire::{
@@ -29,8 +30,6 @@ const AF_INET6: u16 = 10;
 const PEEK: i32 = 2;
 /// After so long without a byte nothing is owed on a connection with many requests under way.
 const QUIET: u64 = 200_000_000;
-/// Within so many bytes from its beginning a connection turns to encryption.
-const EARLY: u64 = 128;
 
 /// Something was sent or received.
 #[inline(always)]
@@ -54,12 +53,70 @@ pub fn talked(sock: Sock, length: i32, flags: i32, sent: bool) {
     // what is said of offsets then makes the agent join the stream anew.
     let socket = unsafe { &mut *socket };
     let length = length as u64;
-    if sent {
-        on_sent(sock, task, socket, length)
-    } else {
-        on_received(sock, task, socket, length)
+    if socket.flags & socket_flag::ENCRYPTED != 0 {
+        count_bytes(socket, length, sent);
+        tls::pair(sock, task, socket, false);
+        return;
     }
+    // Answers to what was left out need no look.
+    if !sent && socket.flags & socket_flag::CAPTURED == 0 && !interest::speaks_for_itself(socket) {
+        count_bytes(socket, length, sent);
+        socket.flags &= !socket_flag::OWED;
+        socket.last_ns = emit::now();
+        return;
+    }
+    if sent && is_plain_get(socket, task, length) {
+        socket.sent += length;
+        socket.flags &= !socket_flag::CAPTURED;
+        socket.flags |= socket_flag::SKIPPED | socket_flag::OWED;
+        return count(Counter::SkippedTalk);
+    }
+    let Some(call) = Call::of(task, length) else {
+        if sent && socket.flags & socket_flag::HIDDEN == 0 {
+            socket.flags |= socket_flag::HIDDEN;
+            blind(sock, task, socket, bytes_flag::HIDDEN);
+        }
+        return lost(socket, length, sent);
+    };
+    if sent && tls::begins(socket, call) {
+        count_bytes(socket, length, sent);
+        socket.flags |= socket_flag::ENCRYPTED;
+        blind(sock, task, socket, bytes_flag::ENCRYPTED);
+        tls::pair(sock, task, socket, true);
+        return;
+    }
+    if said(task, socket, call, sent) {
+        announce(sock, task, socket);
+        call.copy();
+    }
+}
+
+/// The commonest request of all, told with one look: a GET of Redis by a client that waits for each
+/// answer.
+#[inline(always)]
+fn is_plain_get(socket: &Socket, task: Task, length: u64) -> bool {
+    const NOT_SO: u32 = socket_flag::OWED | socket_flag::PIPELINED | socket_flag::TRANSACTION;
+    socket.dialect == dialect::REDIS && socket.flags & NOT_SO == 0 && redis::is_get(task, length)
+}
+
+#[inline(always)]
+fn count_bytes(socket: &mut Socket, length: u64, sent: bool) {
+    if sent {
+        socket.sent += length;
+    } else {
+        socket.received += length;
+    }
+}
+
+/// Something was said on a connection in the clear; whether it is to be copied.
+#[inline(always)]
+fn said(task: Task, socket: &mut Socket, call: &mut Call, sent: bool) -> bool {
+    let chosen = if sent { on_sent(socket, call) } else { on_received(socket, call) };
     socket.last_ns = emit::now();
+    if chosen {
+        task.describe(&mut call.thread);
+    }
+    chosen
 }
 
 /// A connection that was not known; its entry.
@@ -78,21 +135,11 @@ fn note(sock: Sock, flags: u32) -> Option<*mut Socket> {
 }
 
 #[inline(always)]
-fn on_sent(sock: Sock, task: Task, socket: &mut Socket, length: u64) {
+fn on_sent(socket: &mut Socket, call: &mut Call) -> bool {
     let offset = socket.sent;
-    socket.sent += length;
+    socket.sent += call.length;
     let was = socket.flags;
     socket.flags |= socket_flag::OWED;
-    if was & socket_flag::ENCRYPTED != 0 {
-        return;
-    }
-    let Some(buffers) = Call::of(task, length) else {
-        return lost(socket, length);
-    };
-    if offset < EARLY && buffers.is_tls() {
-        socket.flags |= socket_flag::ENCRYPTED;
-        return encrypted(sock, task, socket);
-    }
     let wants = want(socket, offset);
     let mut settled = was & socket_flag::OWED == 0;
     if socket.dialect == dialect::REDIS {
@@ -110,13 +157,14 @@ fn on_sent(sock: Sock, task: Task, socket: &mut Socket, length: u64) {
     if wants & interest::SECRET != 0 || (settled && wants & interest::WANTED == 0) {
         socket.flags &= !socket_flag::CAPTURED;
         socket.flags |= socket_flag::SKIPPED;
-        return count(Counter::SkippedTalk);
+        count(Counter::SkippedTalk);
+        return false;
     }
     if wants & interest::WANTED != 0 {
         socket.flags |= socket_flag::CAPTURED;
     }
     if socket.flags & socket_flag::CAPTURED == 0 {
-        return;
+        return false;
     }
     let mut flags = bytes_flag::SENT;
     if settled {
@@ -126,41 +174,34 @@ fn on_sent(sock: Sock, task: Task, socket: &mut Socket, length: u64) {
         socket.flags &= !socket_flag::SKIPPED;
         flags |= bytes_flag::SKIPPED;
     }
-    announce(sock, task, socket);
-    buffers.copy(task, socket.id, offset, flags, interest::limit(socket, true, offset, length));
+    let limit = interest::limit(socket, true, offset, call.length);
+    call.prepare(socket.id, offset, flags, limit);
+    true
 }
 
 #[inline(always)]
-fn on_received(sock: Sock, task: Task, socket: &mut Socket, length: u64) {
+fn on_received(socket: &mut Socket, call: &mut Call) -> bool {
     let offset = socket.received;
-    socket.received += length;
+    socket.received += call.length;
     socket.flags &= !socket_flag::OWED;
-    if socket.flags & socket_flag::ENCRYPTED != 0 {
-        return;
-    }
     let mut flags = 0;
+    let mut limit = call.length;
     if socket.flags & socket_flag::CAPTURED == 0 {
-        if !interest::speaks_for_itself(socket) {
-            return;
-        }
-        let Some(buffers) = Call::of(task, length) else { return };
-        if !interest::is_telling(socket, buffers) {
-            return;
+        if !interest::speaks_for_itself(socket) || !interest::is_telling(socket, call) {
+            return false;
         }
         flags = bytes_flag::SKIPPED;
-        announce(sock, task, socket);
-        return buffers.copy(task, socket.id, offset, flags, length);
+    } else {
+        limit = interest::limit(socket, false, offset, call.length);
     }
-    let Some(buffers) = Call::of(task, length) else {
-        return lost(socket, length);
-    };
-    announce(sock, task, socket);
-    buffers.copy(task, socket.id, offset, flags, interest::limit(socket, false, offset, length));
+    call.prepare(socket.id, offset, flags, limit);
+    true
 }
 
 /// What was sent or received is nowhere to be seen.
 #[inline(always)]
-fn lost(socket: &Socket, _length: u64) {
+fn lost(socket: &mut Socket, length: u64, sent: bool) {
+    count_bytes(socket, length, sent);
     if socket.flags & socket_flag::CAPTURED != 0 {
         count(Counter::BytesUnseen);
     }
@@ -193,9 +234,9 @@ fn announce(sock: Sock, task: Task, socket: &mut Socket) {
     emit::submit(entry);
 }
 
-/// The connection is encrypted: said once, with no bytes.
+/// What goes over the connection cannot be seen: said once, with no bytes.
 #[inline(always)]
-fn encrypted(sock: Sock, task: Task, socket: &mut Socket) {
+fn blind(sock: Sock, task: Task, socket: &mut Socket, why: u32) {
     announce(sock, task, socket);
     let full = Counter::DroppedTalkRingFull;
     let Some(mut entry) = emit::reserve::<BytesRecord>(kind::BYTES, emit::now(), full) else {
@@ -207,8 +248,9 @@ fn encrypted(sock: Sock, task: Task, socket: &mut Socket) {
     record.connection = socket.id;
     record.offset = 0;
     record.length = 0;
-    record.flags = bytes_flag::SENT | bytes_flag::ENCRYPTED;
-    emit::submit(entry);
+    record.flags = bytes_flag::SENT | why;
+    // Each moment until its library is probed is a word that is not heard.
+    emit::submit_now(entry);
 }
 
 /// A connection of the machine changed its state (include/net/tcp_states.h).

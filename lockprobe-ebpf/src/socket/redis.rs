@@ -4,6 +4,8 @@ use lockprobe_ebpf::wire::socket_flag;
 
 use super::capture::{Call, read_user};
 use super::interest::{BEGINS, ENDS, EVER, SECRET, SEVERAL, WANTED};
+use crate::maps::*;
+use crate::task::Task;
 
 /// Most arguments that are counted; with more of them a command cannot be told from several.
 const ARGUMENTS: u32 = 12;
@@ -89,6 +91,32 @@ fn number(byte: impl Fn(usize) -> u8, at: usize) -> (u32, usize) {
         i += 1;
     }
     (0, 0)
+}
+
+/// Whether what is sent is a GET, in upper case, and nothing else.
+#[inline(always)]
+pub fn is_get(task: Task, length: u64) -> bool {
+    const BEGIN: u64 = word("*2\r\n$3\r\n");
+    const VERB: u64 = word("GET\r\n$");
+    let registers = task.registers();
+    let nr = registers.get(&REG_NR);
+    if nr != NR_WRITE.load() && nr != NR_SENDTO.load() {
+        return false;
+    }
+    let [begin, verb, rest] = read_user(registers.get(&REG_ARG1), [0u64; 3]);
+    if begin != BEGIN || verb & 0xffff_ffff_ffff != VERB {
+        return false;
+    }
+    // The length of the key begins two bytes before the last word.
+    let byte = |at: usize| {
+        if at < 2 {
+            (verb >> (48 + 8 * at as u64)) as u8
+        } else {
+            (rest >> (8 * (at as u64 - 2))) as u8
+        }
+    };
+    let (key, digits) = number(byte, 0);
+    digits != 0 && 14 + digits as u64 + u64::from(key) + 2 == length
 }
 
 /// What is to be done with a request.

@@ -106,6 +106,9 @@ pub mod file_event {
     pub const ACQUIRED: u32 = 4;
     /// Let go, be it by closing the file or by exiting; the record does not say that it was held.
     pub const RELEASED: u32 = 5;
+    /// Had, at [`super::FileRecord::refused_ns`], before anybody was in want of it; the record
+    /// names the thread and no more of it.
+    pub const TAKEN: u32 = 6;
 }
 
 /// `FILE` record: what happened to a lock of a file that is or was contended lately.
@@ -138,6 +141,24 @@ pub struct FileRecord {
 }
 
 const _: () = assert!(size_of::<FileRecord>() == 16 + 32 + 8 + 24 + 16 + 8 + 16);
+
+/// Value of the `TAKEN` map.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Taken {
+    /// Which part.
+    pub place: Place,
+    /// [`FileRecord::owner`].
+    pub owner: u64,
+    /// When, CLOCK_MONOTONIC.
+    pub time_ns: u64,
+    /// Who.
+    pub thread: Thread,
+    /// 1: the agent has been told.
+    pub told: u32,
+    /// Zero.
+    pub reserved: u32,
+}
 
 /// Key of the `CONTENDED` map.
 #[derive(

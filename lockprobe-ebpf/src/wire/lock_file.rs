@@ -74,8 +74,10 @@ pub struct Maker {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Latest {
-    /// The name.
+    /// The name as it was spelled.
     pub key: super::FileKey,
+    /// The name without its directory.
+    pub last: super::FileKey,
     /// When, CLOCK_MONOTONIC.
     pub time_ns: u64,
     /// Descriptor of the file that was made; -1.

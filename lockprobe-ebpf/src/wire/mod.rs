@@ -13,7 +13,7 @@ mod standing;
 mod wait;
 
 pub use counter::{Counter, dropped};
-pub use file::{FileKey, FileRecord, Place, Poll, Request, class, file_event, mode};
+pub use file::{FileKey, FileRecord, Place, Poll, Request, Taken, class, file_event, mode};
 pub use full::{FullCounter, FullLockRecord, FullOrderRecord, FullStats, HELD, Held, Holding};
 pub use full::{Order, OrderKey, act, held_flag};
 pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockStats, bucket_of};
@@ -22,7 +22,7 @@ pub use lock_file::Latest;
 pub use lock_file::{CALLS, LockFileRecord, Maker, PATH_BYTES, lock_file_event, made, name_call};
 pub use process::{ProcessRecord, process_event};
 pub use socket::{BytesRecord, ClosedRecord, ConnectionRecord, PIECES, PIECES_A_CALL, PORT_WORDS};
-pub use socket::{Socket, bytes_flag, dialect, socket_flag};
+pub use socket::{Socket, TlsCall, TlsKey, bytes_flag, dialect, socket_flag};
 pub use standing::Standing;
 pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
 

@@ -25,8 +25,9 @@ pub struct ProcessRecord {
     pub thread: Thread,
     /// One of [`process_event`].
     pub event: u32,
-    /// For a fork, the process that forked.
-    pub parent: u32,
+    /// For a fork, the process that forked; for an exit, what the process ended with, as wait(2)
+    /// has it.
+    pub detail: u32,
 }
 
 const _: () = assert!(size_of::<ProcessRecord>() == 56);

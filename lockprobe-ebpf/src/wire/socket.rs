@@ -49,8 +49,12 @@ pub mod socket_flag {
     pub const SKIPPED: u32 = 128;
     /// A request that may be about a lock was sent on it once.
     pub const EVER: u32 = 256;
+    /// That its bytes cannot be seen has been said.
+    pub const HIDDEN: u32 = 1024;
+    /// The TLS session that encrypts it is known.
+    pub const PAIRED: u32 = 512;
     /// The server has closed it, and what it sent may not have been read yet.
-    pub const ENDING: u32 = 512;
+    pub const ENDING: u32 = 2048;
 }
 
 /// A connection: value of the `SOCKETS` map.
@@ -69,6 +73,34 @@ pub struct Socket {
     pub dialect: u32,
     /// Bits of [`socket_flag`].
     pub flags: u32,
+}
+
+/// A call of a TLS library a thread is in: value of the `TLS_CALLS` map.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TlsCall {
+    /// The session, by its address in the process.
+    pub session: u64,
+    /// Where the bytes are or will be.
+    pub buffer: u64,
+    /// Where the library says how many there were; 0 where it returns that.
+    pub count_at: u64,
+    /// When.
+    pub time_ns: u64,
+    /// 1 where what comes of it is sent: it writes, or shakes hands.
+    pub sends: u64,
+}
+
+/// A TLS session: key of the `TLS_SESSIONS` map.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TlsKey {
+    /// Its address in the process.
+    pub session: u64,
+    /// Process.
+    pub tgid: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// `CONNECTION` record.
@@ -123,6 +155,8 @@ pub mod bytes_flag {
     pub const SKIPPED: u32 = 4;
     /// The connection is encrypted, and nothing more comes of it.
     pub const ENCRYPTED: u32 = 8;
+    /// Bytes go over it in a way that shows no buffer: io_uring, splice.
+    pub const HIDDEN: u32 = 16;
 }
 
 /// `BYTES` record, without the data behind it: one of [`PIECES`], of which `length` bytes count.

@@ -86,6 +86,9 @@ pub mod wait_flag {
     /// `lock` is what the thread has noted beside the semaphore of its own that it sleeps on, whose
     /// address is in `words[4]` and `words[5]`; the other words say nothing.
     pub const PARKED: u32 = 256;
+    /// The waker was on its way out, and is described, though the sleep was not ended by a release:
+    /// it leaves a robust lock, or sends a last signal.
+    pub const WAKER_LEAVES: u32 = 512;
 }
 
 /// Who: kernel-wide ids, the ids inside the thread's own PID namespace, and its name.

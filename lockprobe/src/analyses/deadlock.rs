@@ -161,7 +161,8 @@ mod tests {
 
     fn waits(tracker: &mut Tracker, time: u64, since: u64, tid: u32, address: u64, has: u32) {
         let id = ThreadId { pid: 1, tid: has };
-        let holder = Some(Holder { id, name: "h".into(), source: HolderSource::OwnerWord });
+        let holder =
+            Some(Holder { id, name: "h".into(), source: HolderSource::OwnerWord, gone: false });
         let what =
             What::Contended { holder: holder.clone(), mode: Mode::Exclusive, estimated: false };
         apply(tracker, since, tid, address, what);

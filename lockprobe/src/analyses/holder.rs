@@ -227,8 +227,12 @@ mod tests {
 
         /// Thread 1 has waited since 0 and still does, for a lock of this owner.
         fn waits(&mut self, time: u64, owner: ThreadId) {
-            let holder =
-                Some(Holder { id: owner, name: "h".into(), source: HolderSource::OwnerWord });
+            let holder = Some(Holder {
+                id: owner,
+                name: "h".into(),
+                source: HolderSource::OwnerWord,
+                gone: false,
+            });
             self.event(
                 0,
                 1,
@@ -319,7 +323,8 @@ mod tests {
     #[test]
     fn a_guessed_holder_is_no_evidence() {
         let mut story = Story::default();
-        let holder = Holder { id: OWNER, name: "h".into(), source: HolderSource::Waker };
+        let holder =
+            Holder { id: OWNER, name: "h".into(), source: HolderSource::Waker, gone: false };
         for look in 1..30 {
             let holder = Some(holder.clone());
             story.event(

@@ -6,6 +6,7 @@
 pub mod acquisitions;
 pub mod deadlock;
 pub mod holder;
+pub mod left_behind;
 pub mod lock_order;
 pub mod remote;
 pub mod snapshot;

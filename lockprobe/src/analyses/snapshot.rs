@@ -114,6 +114,7 @@ mod tests {
                 id: ThreadId { pid: 1, tid: has },
                 name: String::new(),
                 source: HolderSource::OwnerWord,
+                gone: false,
             };
             let holder = (has != 99).then_some(holder);
             let what = What::Contended { holder, mode: Mode::Exclusive, estimated: true };

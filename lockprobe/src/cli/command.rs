@@ -331,6 +331,9 @@ pub struct BenchArgs {
     /// Measure the wait-for graph alone
     #[arg(long)]
     pub graph: bool,
+    /// Measure the decoding of what clients say to lock servers alone
+    #[arg(long)]
+    pub talk: bool,
     /// Synthetic records a second; 0 for as many as possible
     #[arg(long, default_value_t = 500_000)]
     pub rate: u64,

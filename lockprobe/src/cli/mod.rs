@@ -5,6 +5,7 @@
 pub mod args;
 mod bench;
 mod bench_graph;
+mod bench_talk;
 mod command;
 mod deadlocks;
 mod demo;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Generate(args) => generate::main(&args),
         Command::Bench(args) if args.graph => bench_graph::main(),
+        Command::Bench(args) if args.talk => bench_talk::main(),
         Command::Bench(args) => bench::main(&args),
         Command::DemoWorkload { scenario } => demo::workload(scenario),
         Command::ExecWhenTold { command } => {

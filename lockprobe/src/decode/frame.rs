@@ -110,6 +110,7 @@ fn futex_wait(record: &WaitRecord) -> Result<WaitSeen, Malformed> {
         first_owner: has(wait_flag::WORDS).then_some(w.first_owner),
         reason,
         waker: released.then(|| thread(&w.waker)),
+        leaver: (!released && has(wait_flag::WAKER_LEAVES)).then(|| thread(&w.waker)),
         holder_since: (released && w.holder_since_ns != 0).then_some(w.holder_since_ns),
         released_before: w.release_before_ns,
         hold_exact: released && has(wait_flag::HOLD_EXACT),
@@ -148,13 +149,15 @@ fn lock(frame: &[u8]) -> Result<Observation, Malformed> {
 fn process(frame: &[u8]) -> Result<ProcessSeen, Malformed> {
     let record = ProcessRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
     let event = match record.event {
-        process_event::FORK => ProcessEvent::Fork(record.parent),
+        process_event::FORK => ProcessEvent::Fork(record.detail),
         process_event::EXEC => ProcessEvent::Exec,
         process_event::EXIT => ProcessEvent::Exit,
         process_event::THREAD_EXIT => ProcessEvent::ThreadExit,
         _ => return Err(Malformed::Value),
     };
-    Ok(ProcessSeen { time: record.header.time_ns, thread: thread(&record.thread), event })
+    // The low bits are the signal (wait(2)).
+    let killed = event == ProcessEvent::Exit && record.detail & 0x7f != 0;
+    Ok(ProcessSeen { time: record.header.time_ns, thread: thread(&record.thread), event, killed })
 }
 
 fn stats(body: &[u8]) -> Result<Observation, Malformed> {

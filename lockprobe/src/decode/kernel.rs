@@ -90,6 +90,7 @@ pub fn file(frame: &[u8]) -> Result<FileSeen, Malformed> {
         file_event::DEADLOCK => FileEvent::Deadlock,
         file_event::ACQUIRED => FileEvent::Acquired,
         file_event::RELEASED => FileEvent::Released,
+        file_event::TAKEN => FileEvent::Taken(record.refused_ns),
         _ => return Err(Malformed::Value),
     };
     let wire::Thread { tid, .. } = record.thread;

@@ -2,14 +2,15 @@
 
 use super::atlas::{Atlas, Frame};
 use super::cache::Cache;
+use super::lock_file::Asked as LockFileAsked;
 use super::meaning::Role;
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{activity, file, meaning, memory, names, process, source, thread};
+use super::{activity, file, lock_file, meaning, memory, names, process, source, thread};
 use crate::model::{
-    AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockKind, LockSeen, Look,
-    Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockFileFact, LockKind, LockSeen,
+    Look, Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -24,6 +25,7 @@ pub struct Enricher {
     freezers: activity::Freezers,
     sampler: Sampler,
     pythons: Pythons,
+    lock_files: lock_file::LockFiles,
     /// Programs by process, as of when it was first asked about.
     programs: Cache<u32, process::Program>,
 }
@@ -54,6 +56,7 @@ impl Enricher {
             freezers: activity::Freezers::find(),
             sampler: Sampler::new(None),
             pythons: Pythons::new(),
+            lock_files: lock_file::LockFiles::new(),
             programs: Cache::new(PROGRAMS),
         }
     }
@@ -314,6 +317,11 @@ impl Enricher {
         file::directory(thread, descriptor, device, inode)
     }
 
+    /// Where a lock file is, and whom it names.
+    pub fn lock_file(&mut self, asked: LockFileAsked<'_>) -> LockFileFact {
+        self.lock_files.look(asked)
+    }
+
     /// A process that has a lock.
     pub fn holder(&mut self, pid: u32) -> HolderFact {
         file::holder(pid)
@@ -376,7 +384,7 @@ fn park(frames: &[Frame], meanings: &mut [meaning::Frame]) {
 }
 
 /// CLOCK_MONOTONIC now, the clock of all records.
-fn monotonic() -> u64 {
+pub(super) fn monotonic() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -28,8 +28,10 @@
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
 //! | `file` | files with locks, and who has one |
+//! | `lock_file` | files that are locks by being there, and whom they name |
 //! | `activity`, `calls` | what a thread does, names of system calls |
-//! | `memory` | memory of other processes (the only `unsafe`) |
+//! | `memory` | memory of other processes (`unsafe`) |
+//! | `fault` | files that shrink while they are mapped (`unsafe`) |
 //! | `cache` | a map that forgets |
 
 mod activity;
@@ -43,8 +45,10 @@ mod cfi;
 mod code;
 mod elf;
 mod enricher;
+mod fault;
 mod file;
 mod given;
+mod lock_file;
 mod maps;
 mod meaning;
 mod memory;
@@ -60,6 +64,7 @@ mod walk;
 
 pub use enricher::Enricher;
 pub use given::{GivenName, GivenNames};
+pub use lock_file::Asked as LockFileAsked;
 pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]

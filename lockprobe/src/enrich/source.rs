@@ -1,6 +1,7 @@
 //! Source line of an address, from debug information.
 
 use super::binary::Source;
+use super::fault;
 use super::meaning::Role;
 use super::names::{self, Library};
 use blazesym::symbolize::source::{Elf, Source as From};
@@ -80,7 +81,9 @@ fn with<T>(source: &Source<'_>, run: impl FnOnce(&Path) -> Option<T>) -> Option<
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // The file is another's: a bug in reading it must not end us.
     let run = AssertUnwindSafe(|| run(Path::new(&path)));
-    catch_unwind(run).unwrap_or_else(|_| {
+    // It may even become shorter while it is mapped.
+    let found = catch_unwind(|| fault::guarded(run));
+    found.ok().flatten().unwrap_or_else(|| {
         SYMBOLIZER.with(|s| s.try_borrow_mut().map(|mut s| *s = None).ok());
         None
     })

@@ -49,6 +49,33 @@ pub enum What {
         /// Sleeps of the attempt.
         sleeps: u32,
     },
+    /// The thread asks again and again, and is refused each time.
+    Polling {
+        /// First refused.
+        since: u64,
+        /// Who has the lock, if that is known.
+        holder: Option<Holder>,
+        /// How it wants it.
+        mode: Mode,
+    },
+    /// The thread was refused, and nobody is left who could let the lock go.
+    LeftBehind {
+        /// Who had it, and has ended.
+        holder: Holder,
+        /// First refused.
+        since: u64,
+    },
+    /// The thread has the lock of one that ended without letting go, and knows (EOWNERDEAD).
+    OwnerDied {
+        /// Who had it.
+        holder: Holder,
+        /// Since when the thread had waited.
+        since: u64,
+        /// When the holder ended.
+        died: u64,
+    },
+    /// A lock that was left behind is so no more.
+    Cleared,
     /// The thread asked, was refused, and asked again, without sleeping for the lock.
     Polled {
         /// First refused.

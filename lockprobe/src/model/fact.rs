@@ -20,6 +20,8 @@ pub enum Fact {
     Thread(ThreadFact),
     /// What a file is called.
     File(FileFact),
+    /// Where a lock file is, and whom it names.
+    LockFile(LockFileFact),
     /// Who has a lock that belongs to a process.
     Holder(HolderFact),
     /// What lies at a return address.
@@ -182,4 +184,72 @@ pub struct HolderFact {
     pub name: String,
     /// How many threads it has; 0 when there is no such process.
     pub threads: u32,
+}
+
+/// Where a name is that is a lock by being there, and what lies there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LockFileFact {
+    /// Root directory of the thread that came by it: device and inode.
+    pub root: (u32, u64),
+    /// Its directory, from that root, as the thread spells it.
+    pub directory: String,
+    /// The name in it.
+    pub name: String,
+    /// Device and inode of the directory, if it could be found.
+    pub at: Option<(u64, u64)>,
+    /// Path of the directory without links, where its root is ours.
+    pub path: Option<String>,
+    /// What lies there; `None` for nothing.
+    pub found: Option<FoundFile>,
+}
+
+/// A lock file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FoundFile {
+    /// When it was made, CLOCK_MONOTONIC nanoseconds, 0 for before the machine began; `None` where
+    /// the file system does not tell.
+    pub made: Option<u64>,
+    /// Whom it names.
+    pub says: Option<NamedProcess>,
+}
+
+/// A process that a lock file names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NamedProcess {
+    /// Its id as the file has it.
+    pub pid: u32,
+    /// Its id on this host; 0 when it is not there.
+    pub host_pid: u32,
+    /// Its name.
+    pub name: String,
+    /// How many threads it has.
+    pub threads: u32,
+    /// Whether it is there.
+    pub state: NamedState,
+}
+
+/// Whether a process is there that a file names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NamedState {
+    /// It is.
+    There,
+    /// It has ended, and no other can be meant.
+    Gone,
+    /// It is another's, of another machine, or cannot be told.
+    #[default]
+    Unknown,
+}
+
+impl NamedState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::There, Self::Gone, Self::Unknown];
+
+    /// Its name in recordings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::There => "there",
+            Self::Gone => "gone",
+            Self::Unknown => "unknown",
+        }
+    }
 }

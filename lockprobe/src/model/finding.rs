@@ -12,6 +12,8 @@ pub enum FindingKind {
     SelfDeadlock,
     /// A lock whose owner is gone and will never let it go.
     Orphan,
+    /// A lock whose owner ended and that was handed on: what it guards may be half done.
+    OwnerDied,
     /// The holder of a lock was stopped, by a signal or a debugger.
     HolderStopped,
     /// The holder of a lock is in a frozen cgroup.
@@ -36,10 +38,11 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Deadlock,
         Self::SelfDeadlock,
         Self::Orphan,
+        Self::OwnerDied,
         Self::HolderStopped,
         Self::HolderFrozen,
         Self::HolderInIo,
@@ -58,6 +61,7 @@ impl FindingKind {
             Self::Deadlock => "deadlock",
             Self::SelfDeadlock => "self_deadlock",
             Self::Orphan => "orphan",
+            Self::OwnerDied => "owner_died",
             Self::HolderStopped => "holder_stopped",
             Self::HolderFrozen => "holder_frozen",
             Self::HolderInIo => "holder_in_io",

@@ -98,6 +98,8 @@ pub enum FileEvent {
     Acquired,
     /// Let go, if it was held.
     Released,
+    /// Had since this time, when nobody was in want of it.
+    Taken(u64),
     /// What the thread last asked for is no lock: it uses another.
     Otherwise,
 }

@@ -27,8 +27,8 @@ pub use conversation::{BytesSeen, Connection, Dialect, Piece, TalkSeen};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{
-    CallSite, Fact, FileFact, HolderFact, LockFact, PlaceFact, ProcessFact, SiteClass, SiteFact,
-    ThreadFact,
+    CallSite, Fact, FileFact, FoundFile, HolderFact, LockFact, LockFileFact, NamedProcess,
+    NamedState, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact,
 };
 pub use finding::{Edge, Finding, FindingKind};
 pub use full::{

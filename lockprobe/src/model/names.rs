@@ -50,7 +50,7 @@ names! {
     LOCK_HOLDER_TID = "lock.holder.tid";
     /// Its name.
     LOCK_HOLDER_NAME = "lock.holder.name";
-    /// How it is known: `owner_word`, `lock_table` (the kernel's own), `waker` (inferred), `last_acquirer` (inferred), `conversation` (a server was overheard granting it) or `server` (the server said so).
+    /// How it is known: `owner_word`, `lock_table` (the kernel's own), `waker` (inferred), `last_acquirer` (inferred), `file_content` (inferred), `conversation` (a server was overheard granting it) or `server` (the server said so).
     LOCK_HOLDER_SOURCE = "lock.holder.source";
     /// Thread that let the lock go to this waiter.
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
@@ -60,7 +60,7 @@ names! {
     THREAD_STATE = "thread.state";
     /// System call the thread was in.
     THREAD_CALL = "thread.call";
-    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `holder_stopped`, `holder_frozen`, `holder_in_io`, of servers' locks `stale_holder`, `lease_lost`, `overlap`, `late_release`, `removed_by_other`, `immortal_lock`, `thundering_herd`, and `lock_order_inversion`: a deadlock that is possible.
+    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `owner_died`, `holder_stopped`, `holder_frozen`, `holder_in_io`, of servers' locks `stale_holder`, `lease_lost`, `overlap`, `late_release`, `removed_by_other`, `immortal_lock`, `thundering_herd`, and `lock_order_inversion`: a deadlock that is possible.
     LOCK_FINDING_TYPE = "lock.finding.type";
     /// Identity of a finding, the same when it begins and when it ends.
     LOCK_FINDING_ID = "lock.finding.id";

@@ -148,6 +148,8 @@ pub struct WaitSeen {
     pub reason: WakeReason,
     /// Who ended it, for a release.
     pub waker: Option<Thread>,
+    /// Who ended it by ending itself, as far as seen.
+    pub leaver: Option<Thread>,
     /// When the waker had acquired the lock, if it had waited for it.
     pub holder_since: Option<u64>,
     /// When the lock was last let go before that, 0 if never seen.
@@ -207,6 +209,8 @@ pub struct ProcessSeen {
     pub thread: Thread,
     /// What.
     pub event: ProcessEvent,
+    /// A signal ended it.
+    pub killed: bool,
 }
 
 impl Observation {

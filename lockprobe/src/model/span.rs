@@ -23,6 +23,8 @@ pub enum HolderSource {
     LastAcquirer,
     /// The kernel's own table of locks named its process.
     LockTable,
+    /// A file that is a lock by being there names its process; inferred.
+    FileContent,
     /// A server was overheard granting it the lock, and neither to take it back nor that it let go.
     Conversation,
     /// The server said so.
@@ -31,11 +33,12 @@ pub enum HolderSource {
 
 impl HolderSource {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OwnerWord,
         Self::Waker,
         Self::LastAcquirer,
         Self::LockTable,
+        Self::FileContent,
         Self::Conversation,
         Self::Server,
     ];
@@ -47,6 +50,7 @@ impl HolderSource {
             Self::Waker => "waker",
             Self::LastAcquirer => "last_acquirer",
             Self::LockTable => "lock_table",
+            Self::FileContent => "file_content",
             Self::Conversation => "conversation",
             Self::Server => "server",
         }
@@ -68,6 +72,8 @@ pub struct Holder {
     pub name: String,
     /// How it is known.
     pub source: HolderSource,
+    /// It had ended by the time it was looked for.
+    pub gone: bool,
 }
 
 /// How an attempt ended.

@@ -7,6 +7,7 @@ use super::{Aside, PROCESSES_AT_MOST, Pipeline};
 use crate::analyses::holder;
 use crate::backends::futex::Want;
 use crate::backends::kernel;
+use crate::enrich::LockFileAsked;
 use crate::model::{Fact, Observation, Record};
 use crate::source::{Batch, facts};
 
@@ -66,11 +67,12 @@ impl Pipeline {
         out: &mut Vec<Record>,
     ) -> std::io::Result<()> {
         let mut last = None;
-        for _ in 0..3 {
+        for _ in 0..4 {
             // What could not be found out just now is not asked for again at once.
-            let want = self.kernel_locks.wants(observation).filter(|want| last != Some(*want));
+            let want =
+                self.kernel_locks.wants(observation).filter(|want| last.as_ref() != Some(want));
             let Some(want) = want else { break };
-            last = Some(want);
+            last = Some(want.clone());
             let Aside::Live(enricher, _) = &mut self.aside else { break };
             let fact = match want {
                 kernel::Want::Path { thread, descriptor, device, inode } => {
@@ -78,6 +80,11 @@ impl Pipeline {
                 }
                 kernel::Want::Directory { thread, descriptor, device, inode } => {
                     Fact::File(enricher.directory(thread, descriptor, device, inode))
+                }
+                kernel::Want::LockFile { thread, root, directory, name } => {
+                    let (directory, name) = (directory.as_str(), name.as_str());
+                    let asked = LockFileAsked { thread, root, directory, name };
+                    Fact::LockFile(enricher.lock_file(asked))
                 }
                 kernel::Want::Holder(pid) => Fact::Holder(enricher.holder(pid)),
             };

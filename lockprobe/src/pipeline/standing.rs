@@ -84,6 +84,7 @@ impl Pipeline {
     pub fn standing(&self) -> Vec<&Finding> {
         let mut findings: Vec<&Finding> =
             self.deadlocks.going_on().chain(self.holders.going_on()).collect();
+        findings.extend(self.left_behind.going_on());
         findings.sort_unstable_by_key(|finding| (finding.formed, finding.id));
         findings
     }

@@ -53,8 +53,10 @@ impl Talks {
         let mut steps = Vec::new();
         match seen {
             TalkSeen::Opened(connection) => self.opened(connection),
-            TalkSeen::Bytes(bytes) if bytes.encrypted => self.encrypted(&bytes),
-            TalkSeen::Bytes(bytes) => self.bytes(&bytes, &mut steps),
+            TalkSeen::Bytes(bytes) => match bytes.blind {
+                Some(why) => self.cannot_see(&bytes, why),
+                None => self.bytes(&bytes, &mut steps),
+            },
             TalkSeen::Closed { time, connection } => {
                 if let Some(talk) = self.talks.remove(&connection)
                     && let Some(backend) = self.backends.get_mut(&talk.connection.dialect)
@@ -67,6 +69,8 @@ impl Talks {
     }
 
     fn opened(&mut self, connection: Connection) {
+        // Told once more, when the library that encrypts it has been found.
+        self.blind.remove(&(connection.pid, connection.server));
         if self.talks.len() >= CONNECTIONS_AT_MOST {
             self.evicted += 1;
             return;
@@ -84,12 +88,12 @@ impl Talks {
         self.talks.insert(talk.connection.id, talk);
     }
 
-    fn encrypted(&mut self, bytes: &BytesSeen) {
+    fn cannot_see(&mut self, bytes: &BytesSeen, why: &'static str) {
         if let Some(talk) = self.talks.get(&bytes.connection)
             && self.blind.len() < BLIND_AT_MOST
         {
             let key = (bytes.thread.id.pid, talk.connection.server);
-            self.blind.insert(key, (talk.connection.dialect, "encrypted"));
+            self.blind.insert(key, (talk.connection.dialect, why));
         }
     }
 
@@ -99,6 +103,10 @@ impl Talks {
             return;
         };
         talk.thread = seen.thread;
+        if !seen.bytes.is_empty() {
+            // Whatever hid it, it is heard now.
+            self.blind.remove(&(seen.thread.id.pid, talk.connection.server));
+        }
         let way = usize::from(seen.sent);
         let first = talk.next[way].is_none();
         // What was left out was whole: requests, and the answers to them.

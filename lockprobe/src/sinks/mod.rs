@@ -15,7 +15,7 @@ mod text;
 mod words;
 
 pub use outlet::{Outlet, Pressure};
-pub use text::{duration, thread_label};
+pub use text::{duration, holder_label, thread_label};
 pub use words::{Told, does, tell};
 
 /// A destination. Runs on a thread of its own.

@@ -1,5 +1,7 @@
 //! Facts as JSON, the form they have in a recording.
 
+mod lock_file;
+
 use serde_json::{Value, json};
 
 use crate::model::{
@@ -38,6 +40,7 @@ pub fn to_json(fact: &Fact) -> Value {
         Fact::File(f) => json!({
             "fact": "file", "device": f.device, "inode": f.inode, "path": f.path,
         }),
+        Fact::LockFile(f) => lock_file::to_json(f),
         Fact::Holder(h) => json!({
             "fact": "holder", "pid": h.pid, "name": h.name, "threads": h.threads,
         }),
@@ -164,6 +167,7 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             inode: value["inode"].as_u64()?,
             path: text(&value["path"]),
         }),
+        "lock_file" => Fact::LockFile(lock_file::from_json(&value)?),
         "holder" => Fact::Holder(HolderFact {
             pid: number(&value["pid"])?,
             name: text(&value["name"])?,
@@ -272,6 +276,7 @@ mod tests {
             Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, home: 8, tid: 70, name: "io".into() }),
             Fact::Place(PlaceFact { pid: 7, ip: 0x1234, call_site: None }),
         ];
+        facts.extend(lock_file::examples().map(Fact::LockFile));
         let frame = StackFrame {
             function: "process_batch".into(),
             source: Some(("worker.c".into(), 42)),

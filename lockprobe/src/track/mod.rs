@@ -16,7 +16,7 @@ pub mod wait_for;
 pub use order::Reorder;
 pub use remote::Outcomes;
 use remote::RemoteLocks;
-pub use table::{LockTable, Ongoing};
+pub use table::{Left, LockTable, Ongoing};
 
 use std::sync::Arc;
 
@@ -88,9 +88,37 @@ impl Tracker {
                     mode,
                     estimated,
                     confirmed: since,
+                    polled: false,
                 });
             }
-            What::Polled { .. } => out.extend(self.polled(event).map(Span::Acquire)),
+            What::Polling { since, holder, mode } => {
+                let (lock, thread, confirmed) = (event.lock, event.thread, event.time);
+                let current_holder = holder.clone();
+                let (estimated, polled) = (false, true);
+                self.table.poll(Ongoing {
+                    lock,
+                    thread,
+                    since,
+                    holder,
+                    current_holder,
+                    mode,
+                    estimated,
+                    confirmed,
+                    polled,
+                });
+            }
+            What::Polled { .. } => {
+                self.table.end_poll(id);
+                out.extend(self.polled(event).map(Span::Acquire));
+            }
+            What::LeftBehind { holder, since } => {
+                self.table.leave(&event.lock, holder, (event.thread, since));
+            }
+            What::OwnerDied { holder, since, died } => {
+                let heir = (event.thread, since);
+                self.table.hand_on(Left::handed_on(event.lock, holder, heir, died));
+            }
+            What::Cleared => self.table.clear(&event.lock.id),
             What::StillWaiting { holder } => self.table.confirm(id, event.time, holder),
             What::Acquired { from, wake_delay, sleeps } => {
                 let end = End { time: event.time, outcome: Outcome::Acquired, error: None };
@@ -101,6 +129,7 @@ impl Tracker {
                     span.blocked_by = self.table.last_hold(&event.lock.id, from.id, span.end);
                 }
                 self.table.acquired(&event.lock.id, id, event.time, span.id);
+                self.table.moved_on(&event.lock.id, id, false);
                 out.push(Span::Acquire(span));
             }
             What::Abandoned { error, sleeps } => {
@@ -108,6 +137,7 @@ impl Tracker {
                 out.extend(self.acquire(id, &end, sleeps).map(Span::Acquire));
             }
             What::Released { holder, since, not_before, precision } => {
+                self.table.moved_on(&event.lock.id, holder.id, true);
                 let seen = Seen { since, not_before, until: event.time, precision };
                 out.push(Span::Hold(self.hold(&event.lock, holder, &seen)));
             }
@@ -117,7 +147,13 @@ impl Tracker {
 
     /// Forgets waits that have not been seen to go on for long: the record of their end was lost.
     pub fn expire(&mut self, now: u64) {
+        self.table.forget_the_cleared();
         self.expired += self.table.expire(now.saturating_sub(LOST_AFTER));
+    }
+
+    /// Threads ended.
+    pub fn ended(&mut self, is_gone: impl Fn(ThreadId) -> bool) {
+        self.table.ended(is_gone);
     }
 
     /// Waits whose end was never told.
@@ -127,7 +163,8 @@ impl Tracker {
 
     /// Ends the attempts that were still waiting when observation ended.
     pub fn finish(&mut self, now: u64, out: &mut Vec<Span>) {
-        let waiting: Vec<ThreadId> = self.table.waiting().map(|w| w.thread.id).collect();
+        let asleep = self.table.waiting().filter(|wait| !wait.polled);
+        let waiting: Vec<ThreadId> = asleep.map(|w| w.thread.id).collect();
         for id in waiting {
             let end = End { time: now, outcome: Outcome::Waiting, error: None };
             out.extend(self.acquire(id, &end, 1).map(Span::Acquire));

@@ -8,6 +8,10 @@ use crate::model::{Holder, LockDescription, LockId, Mode, SpanId, Thread, Thread
 
 /// Most locks remembered; beyond it those nobody waits for are forgotten.
 const AT_MOST: usize = 65_536;
+/// Most locks left behind that are remembered; no more are told of.
+const LEFT_AT_MOST: usize = 4096;
+/// Most threads told that were refused one of them.
+const REFUSED_AT_MOST: usize = 16;
 
 /// A wait that is going on.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +32,43 @@ pub struct Ongoing {
     pub estimated: bool,
     /// When it was last seen to go on.
     pub confirmed: u64,
+    /// The thread does not sleep for the lock but asks for it again and again.
+    pub polled: bool,
+}
+
+/// A lock whose holder has ended without letting it go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Left {
+    /// Which.
+    pub lock: Arc<LockDescription>,
+    /// Who had it.
+    pub holder: Holder,
+    /// Threads that were refused it, each since when, the first of them; of a lock that was handed
+    /// on, who has it now.
+    pub refused: Vec<(Thread, u64)>,
+    /// How many threads were refused.
+    pub count: u32,
+    /// Since when it is so, as far as is known.
+    pub since: u64,
+    /// It was handed on to the one that waited.
+    pub handed_on: bool,
+    /// It is so no more.
+    pub over: bool,
+    /// And that has been there to see.
+    told: bool,
+}
+
+impl Left {
+    /// A lock that the end of its holder handed on to this thread, which had waited since then.
+    pub fn handed_on(
+        lock: Arc<LockDescription>,
+        holder: Holder,
+        heir: (Thread, u64),
+        since: u64,
+    ) -> Self {
+        let (refused, handed_on) = (vec![heir], true);
+        Self { lock, holder, refused, count: 1, since, handed_on, over: false, told: false }
+    }
 }
 
 #[derive(Default)]
@@ -48,9 +89,95 @@ pub struct LockTable {
     /// between.
     remote: BTreeMap<(ThreadId, LockId), Ongoing>,
     locks: HashMap<LockId, Lock>,
+    left: BTreeMap<LockId, Left>,
 }
 
 impl LockTable {
+    /// Locks that were left behind, in order of identity.
+    pub fn left_behind(&self) -> impl Iterator<Item = &Left> {
+        self.left.values()
+    }
+
+    /// A lock that was left behind.
+    pub fn left(&self, lock: &LockId) -> Option<&Left> {
+        self.left.get(lock)
+    }
+
+    pub(super) fn leave(
+        &mut self,
+        lock: &Arc<LockDescription>,
+        holder: Holder,
+        (thread, since): (Thread, u64),
+    ) {
+        let other = |left: &Left| left.over || left.holder.id != holder.id;
+        if self.left.get(&lock.id).is_some_and(other) {
+            self.left.remove(&lock.id);
+        }
+        if self.left.len() >= LEFT_AT_MOST && !self.left.contains_key(&lock.id) {
+            return;
+        }
+        let (lock, refused, handed_on) = (lock.clone(), Vec::new(), false);
+        let id = lock.id;
+        let (over, told) = (false, false);
+        let fresh = || Left { lock, holder, refused, count: 0, since, handed_on, over, told };
+        let left = self.left.entry(id).or_insert_with(fresh);
+        if left.refused.iter().all(|(known, _)| known.id != thread.id) {
+            left.count += 1;
+            if left.refused.len() < REFUSED_AT_MOST {
+                left.refused.push((thread, since));
+            }
+        }
+    }
+
+    /// Notes a lock that the end of its holder handed on.
+    pub(super) fn hand_on(&mut self, left: Left) {
+        if self.left.len() < LEFT_AT_MOST || self.left.contains_key(&left.lock.id) {
+            self.left.insert(left.lock.id, left);
+        }
+    }
+
+    /// Somebody lets a lock go, or has it now: if it is one that was handed on, to another.
+    pub(super) fn moved_on(&mut self, lock: &LockId, by: ThreadId, released: bool) {
+        if let Some(left) = self.left.get_mut(lock).filter(|left| left.handed_on) {
+            left.over |= released == left.refused.iter().any(|(thread, _)| thread.id == by);
+        }
+    }
+
+    /// Threads ended: what was handed on to them is theirs no more.
+    pub(super) fn ended(&mut self, is_gone: impl Fn(ThreadId) -> bool) {
+        for left in self.left.values_mut().filter(|left| left.handed_on) {
+            left.over |= left.refused.iter().any(|(thread, _)| is_gone(thread.id));
+        }
+    }
+
+    pub(super) fn clear(&mut self, lock: &LockId) {
+        if let Some(left) = self.left.get_mut(lock) {
+            left.over = true;
+        }
+    }
+
+    /// Forgets what was over a while ago.
+    pub(super) fn forget_the_cleared(&mut self) {
+        self.left.retain(|_, left| !left.told);
+        self.left.values_mut().for_each(|left| left.told = left.over);
+    }
+
+    /// Notes a thread that asks again and again, unless it is known to sleep for a lock.
+    pub(super) fn poll(&mut self, wait: Ongoing) {
+        let (id, time, holder) = (wait.thread.id, wait.confirmed, wait.current_holder.clone());
+        if self.waiting.get(&id).is_none_or(|known| known.polled) {
+            self.begin(wait);
+            self.confirm(id, time, holder);
+        }
+    }
+
+    /// It does so no more.
+    pub(super) fn end_poll(&mut self, id: ThreadId) {
+        if self.waiting.get(&id).is_some_and(|wait| wait.polled) {
+            self.end(id);
+        }
+    }
+
     /// Waits going on, in order of thread.
     pub fn waiting(&self) -> impl Iterator<Item = &Ongoing> {
         self.waiting.values().chain(self.remote.values())

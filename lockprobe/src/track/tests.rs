@@ -19,7 +19,12 @@ fn thread(tid: u32) -> Thread {
 }
 
 fn holder(tid: u32) -> Holder {
-    Holder { id: ThreadId { pid: 1, tid }, name: String::new(), source: HolderSource::OwnerWord }
+    Holder {
+        id: ThreadId { pid: 1, tid },
+        name: String::new(),
+        source: HolderSource::OwnerWord,
+        gone: false,
+    }
 }
 
 /// One step of a story: time, lock, thread, what.
@@ -184,4 +189,40 @@ fn events_come_out_in_order_of_time() {
     let times: Vec<u64> = std::iter::from_fn(|| order.pop(25)).map(|e| e.time).collect();
     assert_eq!(times, [10, 20]);
     assert_eq!(order.pop(31).map(|e| e.time), Some(30));
+}
+
+#[test]
+fn who_asks_again_and_again_waits_and_makes_no_circle() {
+    let mut tracker = Tracker::default();
+    let mut spans = Vec::new();
+    let mut tell = |tracker: &mut Tracker, time, tid: u32, what| {
+        let event = LockEvent { time, lock: lock(tid.into()), thread: thread(tid), what };
+        tracker.apply(event, &mut spans);
+    };
+    let polls = |holder: u32| What::Polling {
+        since: 10,
+        holder: Some(self::holder(holder)),
+        mode: Mode::Exclusive,
+    };
+    tell(&mut tracker, 20, 1, polls(2));
+    tell(&mut tracker, 21, 2, polls(1));
+    assert_eq!(tracker.table().waiting_count(), 2);
+    assert!(super::wait_for::cycles(tracker.table()).is_empty());
+    let over = What::Polled {
+        since: 10,
+        holder: None,
+        from: None,
+        mode: Mode::Exclusive,
+        outcome: Outcome::Abandoned,
+        error: Some("gave_up"),
+        attempts: 3,
+    };
+    tell(&mut tracker, 30, 1, over);
+    assert_eq!(tracker.table().waiting_count(), 1);
+    // What sleeps for a lock is not given up for an attempt that does not.
+    let asleep = What::Contended { holder: None, mode: Mode::Exclusive, estimated: false };
+    tell(&mut tracker, 40, 1, asleep);
+    tell(&mut tracker, 41, 1, polls(2));
+    let wait = tracker.table().wait_of(thread(1).id).unwrap();
+    assert_eq!((wait.since, wait.polled), (40, false));
 }

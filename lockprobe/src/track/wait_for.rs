@@ -33,10 +33,10 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Of the waits whose holders are certain.
+    /// Of the waits whose holders are certain. Who asks again and again may stop any moment.
     pub fn of(table: &LockTable) -> Self {
         let mut graph = Self::default();
-        for wait in table.waiting() {
+        for wait in table.waiting().filter(|wait| !wait.polled) {
             if let Some(holder) = certain_holder(wait) {
                 graph.add(wait.thread.id, Needs::All, [holder.id]);
             }

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             // SAFETY: no arguments; always succeeds.
             unsafe { libc::syscall(libc::SYS_getppid) };
         }),
+        "open" => pinned(open_and_close),
         "wake" => wake(),
         "contended" => contended(),
         "pingpong" => ping_pong(),
@@ -42,12 +43,18 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         _ => {
-            eprintln!("usage: loops mutex|syscall|wake|contended|pingpong|block");
+            eprintln!("usage: loops mutex|syscall|open|wake|contended|pingpong|block");
             return ExitCode::FAILURE;
         }
     };
     println!("{{\"ns\":{ns:.3}}}");
     ExitCode::SUCCESS
+}
+
+/// A file that is there.
+fn open_and_close() {
+    // SAFETY: a valid path; the descriptor is closed at once.
+    unsafe { libc::close(libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY)) };
 }
 
 /// Goes before ordinary programs; a real-time class would be scheduled by other code than the

@@ -13,17 +13,34 @@ use crate::shell;
 /// A mode of the `loops` program, and what the house promises for it.
 pub struct Loop {
     pub name: &'static str,
+    /// What the program calls it: one loop may be measured in several ways.
+    mode: &'static str,
+    /// What lockprobe is asked for beside.
+    flags: &'static [&'static str],
     pub what: &'static str,
     /// Highest ratio of the cost with lockprobe to the cost without.
     pub bar: f64,
 }
 
+const LOCK_FILES: &[&str] = &["--lock-files"];
+
+const fn of(name: &'static str, what: &'static str, bar: f64) -> Loop {
+    Loop { name, mode: name, flags: &[], what, bar }
+}
+
+/// With lock files followed, which costs something at every system call.
+const fn followed(name: &'static str, mode: &'static str, what: &'static str, bar: f64) -> Loop {
+    Loop { name, mode, flags: LOCK_FILES, what, bar }
+}
+
 pub const LOOPS: &[Loop] = &[
-    Loop { name: "mutex", what: "uncontended mutex, lock and unlock", bar: 1.02 },
-    Loop { name: "syscall", what: "unrelated system call (getppid)", bar: 1.02 },
-    Loop { name: "wake", what: "FUTEX_WAKE without waiters", bar: 1.02 },
-    Loop { name: "contended", what: "contended mutex, 4 threads, per section", bar: 1.05 },
-    Loop { name: "pingpong", what: "pipe round trip on one core", bar: 1.12 },
+    of("mutex", "uncontended mutex, lock and unlock", 1.02),
+    of("syscall", "unrelated system call (getppid)", 1.02),
+    of("wake", "FUTEX_WAKE without waiters", 1.02),
+    of("contended", "contended mutex, 4 threads, per section", 1.05),
+    of("pingpong", "pipe round trip on one core", 1.12),
+    followed("files_syscall", "syscall", "unrelated system call, `--lock-files`", 2.5),
+    followed("files_open", "open", "open and close a file, `--lock-files`", 1.5),
 ];
 
 /// What the pairs of one loop came to.
@@ -49,7 +66,7 @@ pub fn measure(plan: &Plan) -> Result<Vec<Ratio>> {
     let mut disturbed = vec![0; wanted.len()];
     for round in 0..plan.rounds {
         for (at, of) in wanted.iter().enumerate() {
-            let (pair, clean) = pair(of.name, round % 2 == 0)?;
+            let (pair, clean) = pair(of, round % 2 == 0)?;
             pairs[at].push(pair);
             disturbed[at] += usize::from(!clean);
         }
@@ -77,16 +94,16 @@ fn sum(of: &'static Loop, pairs: Vec<(f64, f64)>, disturbed: usize) -> Ratio {
 }
 
 /// One bare and one attached measurement, and whether no other lockprobe ran meanwhile.
-fn pair(name: &str, bare_first: bool) -> Result<((f64, f64), bool)> {
+fn pair(of: &Loop, bare_first: bool) -> Result<((f64, f64), bool)> {
     let mut tries = 0;
     loop {
         tries += 1;
         let mut clean = alone();
-        let mut bare = || -> Result<f64> { side(name, None, &mut clean) };
+        let mut bare = || -> Result<f64> { side(of.mode, None, &mut clean) };
         let early = if bare_first { Some(bare()?) } else { None };
-        let observer = Observer::start()?;
+        let observer = Observer::start(of.flags)?;
         let mut undisturbed = true;
-        let attached = side(name, Some(observer.id()), &mut undisturbed)?;
+        let attached = side(of.mode, Some(observer.id()), &mut undisturbed)?;
         observer.stop()?;
         let bare = match early {
             Some(bare) => bare,

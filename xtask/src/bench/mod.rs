@@ -11,6 +11,7 @@ mod loops;
 mod observer;
 mod page;
 mod ring;
+mod servers;
 mod start;
 
 use std::time::Instant;
@@ -52,6 +53,7 @@ impl Plan {
                 full::NAME,
                 start::NAME,
                 deadlocks::NAME,
+                servers::NAME,
             ])
         };
         match &plan.only {
@@ -108,6 +110,9 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     }
     if plan.wants(deadlocks::NAME) {
         rows.extend(deadlocks::measure()?);
+    }
+    if plan.wants(servers::NAME) {
+        rows.extend(servers::measure(plan.rounds)?);
     }
     print!("{}", page::table(&rows));
     println!("bench: {} figures ({:.0} s)", rows.len(), began.elapsed().as_secs_f32());

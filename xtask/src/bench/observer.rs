@@ -21,9 +21,10 @@ pub struct Observer(Child);
 
 impl Observer {
     /// Returns once it is attached and has settled.
-    pub fn start() -> Result<Self> {
+    pub fn start(flags: &[&str]) -> Result<Self> {
         let mut child = trace()?
             .args(["--output", "/dev/null"])
+            .args(flags)
             .stderr(Stdio::piped())
             .spawn()
             .context("start lockprobe")?;

@@ -92,7 +92,7 @@ impl Memory {
 
 /// A second after attaching, and when the files of others it looked at are unmapped again.
 fn memory() -> Result<(Memory, Memory)> {
-    let observer = Observer::start()?;
+    let observer = Observer::start(&[])?;
     sleep(Duration::from_secs(1));
     let early = Memory::of(observer.id())?;
     sleep(Duration::from_secs(4));

@@ -25,7 +25,7 @@ use attempts::{Attempt, Attempts};
 use callers::Callers;
 use idle::idles;
 use locks::Locks;
-use owners::{first_owner, had_it, is_seen, last_owner, released};
+use owners::{first_owner, had_it, is_seen, last_owner, left_by, released};
 use people::People;
 use slices::{Slices, sliced};
 
@@ -244,7 +244,8 @@ impl Futex {
             WakeReason::Release | WakeReason::ThreadExit | WakeReason::Unknown => false,
         };
         let killed = killed || wait.ran == 0;
-        if !killed || attempt.idle {
+        let handed_on = wait.ran != 0 && left_by(self.locks.taking(wait), wait).is_some();
+        if !killed || handed_on || attempt.idle {
             return self.ended(attempt, out);
         }
         let Some(lock) = self.lock_of(wait) else { return };
@@ -365,7 +366,7 @@ impl Futex {
 
     fn waker(&self, wait: &WaitSeen) -> Option<Holder> {
         let waker = wait.waker.as_ref()?;
-        Some(Holder { id: waker.id, name: waker.name(), source: HolderSource::Waker })
+        Some(Holder { id: waker.id, name: waker.name(), source: HolderSource::Waker, gone: false })
     }
 
     /// An attempt is over: what came of it.
@@ -380,14 +381,20 @@ impl Futex {
         let wake_delay = (wait.woken != 0).then(|| wait.ran.saturating_sub(wait.woken));
         // The last of several slices may have been too short to be told: it got the lock then.
         let gives_up = wait.timed && !sliced(lock.kind);
-        let timed_out = gives_up && matches!(wait.reason, WakeReason::Other);
+        let left_by = left_by(self.locks.taking(wait), wait);
+        let timed_out = gives_up && matches!(wait.reason, WakeReason::Other) && left_by.is_none();
         let sleeps = wait.sleeps;
+        let (time, thread) = (wait.ran, wait.thread);
         let what = if timed_out {
             What::Abandoned { error: "timeout", sleeps }
         } else {
             let from = (lock.kind.wakes() != Wakes::Anybody).then(|| self.waker(wait)).flatten();
-            What::Acquired { from, wake_delay, sleeps }
+            What::Acquired { from: from.or(left_by.clone()), wake_delay, sleeps }
         };
-        out.push(LockEvent { time: wait.ran, lock, thread: wait.thread, what });
+        out.push(LockEvent { time, lock: lock.clone(), thread, what });
+        if let Some(holder) = left_by {
+            let what = What::OwnerDied { holder, since: wait.start, died: wait.woken };
+            out.push(LockEvent { time, lock, thread, what });
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What a wait says of those who have the lock.
 
 use super::naming::Taking;
-use crate::model::{Holder, HolderSource, LockKind, Precision, Thread, WaitSeen, Wakes, What};
+use crate::model::{
+    Holder, HolderSource, LockKind, Precision, Thread, ThreadId, WaitSeen, Wakes, What,
+};
 
 /// Whether it is seen each time that the lock is let go to somebody: where threads sleep on words of
 /// their own, the word of one does not tell what others waited for.
@@ -37,7 +39,7 @@ pub fn released(wait: &WaitSeen, waker: &Thread, taking: &Taking) -> Option<What
         _ => (not_before, Precision::Unknown),
     };
     let source = if owned { HolderSource::OwnerWord } else { HolderSource::Waker };
-    let holder = Holder { id: waker.id, name: waker.name(), source };
+    let holder = Holder { id: waker.id, name: waker.name(), source, gone: false };
     Some(What::Released { holder, since, not_before, precision })
 }
 
@@ -59,4 +61,25 @@ pub fn first_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
 /// Who had the lock when its memory was last read.
 pub fn last_owner(taking: &Taking, wait: &WaitSeen) -> Option<u32> {
     taking.kind.owner(taking.inner, &wait.words?)
+}
+
+/// The owner of a robust lock that ended without letting go, where that is what woke the thread: the
+/// kernel goes through the list of such locks while their owner ends, and hands each on to one who
+/// waits (`exit_robust_list`, kernel/futex/core.c). glibc notes in the fifth word that a mutex is
+/// robust, and that it has priority inheritance (`PTHREAD_MUTEX_ROBUST_NORMAL_NP`, 16, and
+/// `PTHREAD_MUTEX_PRIO_INHERIT_NP`, 32, nptl/pthreadP.h).
+pub fn left_by(taking: Option<Taking>, wait: &WaitSeen) -> Option<Holder> {
+    let taking = &taking?;
+    let leaver = wait.leaver.as_ref()?;
+    let kind = wait.words?[4];
+    let robust = match taking.kind {
+        LockKind::PthreadMutex => kind & 0x10 != 0,
+        LockKind::PriorityInheritance => kind & 0x30 == 0x30,
+        _ => false,
+    };
+    let ThreadId { pid, .. } = wait.thread.id;
+    let near = !wait.private || leaver.id.pid == pid;
+    let its = robust && near && last_owner(taking, wait) == Some(leaver.ns_tid);
+    let (id, name, source) = (leaver.id, leaver.name(), HolderSource::OwnerWord);
+    its.then_some(Holder { id, name, source, gone: false })
 }

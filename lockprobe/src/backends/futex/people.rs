@@ -59,7 +59,7 @@ impl People {
         let known = self.ended_since(pid, ns_tid, then).or_else(|| known.cloned());
         let nobody = (ThreadId { pid, tid: 0 }, String::new());
         let (id, name) = known.unwrap_or(nobody);
-        Holder { id, name, source: HolderSource::OwnerWord }
+        Holder { id, name, source: HolderSource::OwnerWord, gone: id.tid == 0 }
     }
 
     /// Forgets ids that no thread had: one may have it by now.

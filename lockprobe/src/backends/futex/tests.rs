@@ -50,6 +50,7 @@ fn wait(tid: u32, start: u64, ran: u64, owner: u32) -> WaitSeen {
         first_owner: Some(owner),
         reason: WakeReason::Release,
         waker: Some(thread(owner)),
+        leaver: None,
         holder_since: None,
         released_before: 0,
         hold_exact: false,
@@ -70,7 +71,7 @@ fn site(level: u32, ip: u64, class: SiteClass) -> Observation {
 }
 
 fn process(tid: u32, time: u64, event: ProcessEvent) -> Observation {
-    Observation::Process(ProcessSeen { time, thread: thread(tid), event })
+    Observation::Process(ProcessSeen { time, thread: thread(tid), event, killed: false })
 }
 
 /// A backend that knows the call sites.
@@ -460,6 +461,30 @@ fn a_shared_lock_is_the_same_in_every_process() {
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_eq!(ends(&events).len(), 2);
+}
+
+#[test]
+fn who_gets_a_robust_lock_by_its_owners_end_has_it_however_soon_it_ends_itself() {
+    // The owner was killed in its sleep: nothing says that it ends but that it does.
+    let left = |kind: u32, leaver: u32| WaitSeen {
+        words: Some([2, 0, 3, 1, kind, 0]),
+        leaver: Some(thread(leaver)),
+        ..gave_up(wait(1, 10, 50, 3), WakeReason::Other)
+    };
+    let told = |wait: WaitSeen| {
+        let (_, events) = tell([Observation::Wait(wait), process(1, 51, ProcessEvent::ThreadExit)]);
+        let died = events.iter().find_map(|event| match &event.what {
+            What::OwnerDied { holder, since, died } => Some((holder.id.tid, *since, *died)),
+            _ => None,
+        });
+        (ends(&events), died)
+    };
+    let (ended, died) = told(left(0x90, 3));
+    assert_eq!(ended, [(50, 1, "acquired", 1)]);
+    assert_eq!(died, Some((3, 10, 49)));
+    // No robust one, or not its owner: whoever ended sent a last signal.
+    assert_eq!(told(left(0x80, 3)), (vec![(51, 1, "thread_exit", 1)], None));
+    assert_eq!(told(left(0x90, 4)), (vec![(51, 1, "thread_exit", 1)], None));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{FileSeen, Holder, HolderSource, KernelLock, LockId, Precision, What};
+use crate::model::{FileSeen, Holder, HolderSource, KernelLock, LockId, Precision, ThreadId, What};
 
 /// Most files followed; beyond it all are forgotten.
 const FILES_AT_MOST: usize = 16_384;
@@ -87,7 +87,7 @@ impl Holds {
             file.holds.push(Hold {
                 owner: seen.owner,
                 lock: seen.lock,
-                holder: Holder { id, name, source: HolderSource::LockTable },
+                holder: Holder { id, name, source: HolderSource::LockTable, gone: false },
                 since: seen.time,
                 exact: true,
                 wanted: false,
@@ -98,12 +98,44 @@ impl Holds {
     /// Who made a name has it since then.
     pub fn made(&mut self, seen: &FileSeen, since: u64, holder: Holder) {
         let Some(file) = self.file(&seen.lock) else { return };
-        if file.holds.iter().all(|hold| hold.since != since) {
+        // A maker under another name of the same file may be long gone.
+        if !file.holds.iter().any(|hold| hold.exact && hold.since >= since) {
             // Whoever had it before let go of it by another name.
             file.holds.clear();
             let (owner, lock) = (seen.owner, seen.lock);
             file.holds.push(Hold { owner, lock, holder, since, exact: true, wanted: false });
         }
+    }
+
+    /// Who was seen making a name, and when.
+    pub fn maker(&self, lock: &KernelLock) -> Option<(u64, ThreadId)> {
+        let hold = self.look(lock)?.holds.iter().find(|hold| hold.exact)?;
+        Some((hold.since, hold.holder.id))
+    }
+
+    /// A file that is a lock by being there says whose it is.
+    pub fn named(&mut self, seen: &FileSeen, holder: Holder) {
+        let Some(file) = self.file(&seen.lock) else { return };
+        if file.holds.iter().all(|hold| hold.holder != holder) {
+            file.holds.clear();
+            let (owner, lock, since) = (seen.owner, seen.lock, seen.time);
+            file.holds.push(Hold { owner, lock, holder, since, exact: false, wanted: false });
+        }
+    }
+
+    /// What is known of who has a lock is void.
+    pub fn forget(&mut self, lock: &KernelLock) {
+        if let Some((key, _)) = parts(lock.id) {
+            self.0.remove(&key);
+        }
+    }
+
+    /// A thread had taken a lock before anybody was in want of it.
+    pub fn taken(&mut self, seen: &FileSeen, since: u64) {
+        let Some(file) = self.file(&seen.lock) else { return };
+        // What the same owner had before, it let go of unseen.
+        file.holds.retain(|hold| hold.owner != seen.owner || !overlap(hold.lock.id, seen.lock.id));
+        self.acquired(&FileSeen { time: since, ..seen.clone() });
     }
 
     /// An owner is in the way of a request.
@@ -155,7 +187,9 @@ impl Holds {
     /// The thread of a process that was seen taking what is in a lock's way.
     pub fn taken_by(&self, lock: &KernelLock, pid: u32) -> Option<Holder> {
         let mut holds = self.look(lock)?.holds.iter();
-        let hold = holds.find(|h| h.exact && h.holder.id.pid == pid && overlap(h.lock.id, lock.id));
+        let known = |h: &Hold| h.exact || h.holder.source == HolderSource::FileContent;
+        let its = |h: &&Hold| known(h) && h.holder.id.pid == pid && overlap(h.lock.id, lock.id);
+        let hold = holds.find(its);
         hold.map(|hold| hold.holder.clone())
     }
 }

@@ -7,7 +7,9 @@
 //! exiting.
 
 mod attempts;
+mod by_name;
 mod holds;
+mod left_behind;
 mod lock_files;
 mod names;
 mod people;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 use attempts::{Attempt, Attempts};
 use holds::Holds;
+use left_behind::LeftBehind;
 use lock_files::LockFiles;
 use names::Names;
 use people::People;
@@ -26,8 +29,8 @@ use polls::{Over, Polls};
 
 use crate::model::{
     CountsKey, Fact, FileEvent, FileSeen, Holder, HolderSource, KernelLock, KernelWait, LockCounts,
-    LockDescription, LockEvent, LockFileSeen, LockId, LockKind, Observation, Phase, Precision,
-    ProcessEvent, ProcessSeen, Thread, WakeReason, What,
+    LockDescription, LockEvent, LockId, LockKind, Observation, Phase, Precision, ProcessEvent,
+    ProcessSeen, Thread, WakeReason, What,
 };
 
 /// How long after running again a thread may still be on its way to the lock, nanoseconds.
@@ -37,7 +40,7 @@ const GRACE: u64 = 40_000_000;
 const LAST_USER: HolderSource = HolderSource::LastAcquirer;
 
 /// Something outside the kernel half that would help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Want {
     /// What a file is called that a thread names by this descriptor, or else sleeps for.
     Path {
@@ -61,6 +64,17 @@ pub enum Want {
         /// Inode.
         inode: u64,
     },
+    /// Where a name is that a thread made or came by, and what lies there.
+    LockFile {
+        /// The thread.
+        thread: crate::model::ThreadId,
+        /// Its root directory: device and inode.
+        root: (u32, u64),
+        /// The directory as it spells it.
+        directory: String,
+        /// The name in it.
+        name: String,
+    },
     /// Who a process is that has a lock.
     Holder(u32),
 }
@@ -74,6 +88,7 @@ pub struct Kernel {
     polls: Polls,
     holds: Holds,
     lock_files: LockFiles,
+    left_behind: LeftBehind,
 }
 
 impl Kernel {
@@ -109,17 +124,6 @@ impl Kernel {
         None
     }
 
-    fn wants_of_name(&mut self, seen: &LockFileSeen) -> Option<Want> {
-        let (device, inode) = seen.base;
-        if !seen.path.starts_with('/') && !self.names.knows(device, inode) {
-            let (thread, descriptor) = (seen.thread.id, seen.descriptor);
-            return Some(Want::Directory { thread, descriptor, device, inode });
-        }
-        self.people.now(seen.time);
-        let maker = seen.maker.map(|(_, maker)| maker.pid);
-        maker.filter(|&pid| !self.people.knows(pid, seen.time)).map(Want::Holder)
-    }
-
     /// Takes one observation; appends what it means.
     pub fn observe(&mut self, observation: &Observation, out: &mut Vec<LockEvent>) {
         match observation {
@@ -130,6 +134,9 @@ impl Kernel {
             Observation::Process(seen) => self.process(seen, out),
             Observation::Fact(Fact::File(fact)) => self.names.learn(fact),
             Observation::Fact(Fact::Holder(fact)) => self.people.learn(fact),
+            Observation::Fact(Fact::LockFile(fact)) => {
+                self.lock_files.learn(fact, self.people.time());
+            }
             Observation::Tick(now) => {
                 self.people.now(*now);
                 self.settle(now.saturating_sub(GRACE), out);
@@ -184,23 +191,6 @@ impl Kernel {
         }
     }
 
-    /// A file that is a lock by being there goes the way of the others.
-    fn lock_file(&mut self, seen: &LockFileSeen, out: &mut Vec<LockEvent>) {
-        if seen.event == FileEvent::Otherwise {
-            return self.polls.cancel(seen.thread.id);
-        }
-        let base = self.names.path_of(seen.base.0, seen.base.1);
-        let Some(event) = self.lock_files.read(seen, base.as_deref()) else { return };
-        if let Some(path) = self.lock_files.path(&event.lock.id) {
-            self.names.call(event.lock.id, path);
-        }
-        if let Some((since, holder)) = lock_files::maker(seen, String::new()) {
-            let name = self.people.holder(holder.id.pid).name;
-            self.holds.made(&event, since, Holder { name, ..holder });
-        }
-        self.file(&event, out);
-    }
-
     fn file(&mut self, seen: &FileSeen, out: &mut Vec<LockEvent>) {
         match seen.event {
             FileEvent::Blocked => {
@@ -210,8 +200,15 @@ impl Kernel {
             }
             FileEvent::Refused | FileEvent::Deadlock => {
                 let holder = self.wanted(seen);
-                let over = self.polls.refused(seen, holder);
+                let over = self.polls.refused(seen, holder.clone());
                 self.tell(over, out);
+                // Who asks again and again waits, as far as anybody can tell.
+                if let Some((since, 2..)) = seen.refused
+                    && seen.event == FileEvent::Refused
+                {
+                    let what = What::Polling { since, holder, mode: seen.lock.mode };
+                    out.push(self.event(seen.time, &seen.lock, seen.thread, what));
+                }
             }
             FileEvent::Acquired => {
                 let from = self.holds.let_go_since(&seen.lock, 0);
@@ -223,6 +220,7 @@ impl Kernel {
                 }
                 self.holds.acquired(seen);
             }
+            FileEvent::Taken(since) => self.holds.taken(seen, since),
             FileEvent::Otherwise => {}
             FileEvent::Released => {
                 for (lock, what) in self.holds.released(seen) {
@@ -247,6 +245,11 @@ impl Kernel {
             ProcessEvent::Fork(_) => return,
             ProcessEvent::Exec | ProcessEvent::Exit => {
                 self.people.forget(id.pid);
+                if seen.event == ProcessEvent::Exec {
+                    self.people.meet(&seen.thread);
+                } else {
+                    self.lock_files.ended.note(id.pid, seen.time, seen.killed);
+                }
                 self.attempts.end(|other| other.pid == id.pid)
             }
             ProcessEvent::ThreadExit => self.attempts.end(|other| other == id),
@@ -313,7 +316,8 @@ impl Kernel {
         let pid = wait.first_holder?;
         let known = self.attempts.in_the_way(wait, pid);
         let waker = wait.waker.filter(|waker| waker.id.pid == pid);
-        let waker = waker.map(|w| Holder { id: w.id, name: w.name(), source: LAST_USER });
+        let waker =
+            waker.map(|w| Holder { id: w.id, name: w.name(), source: LAST_USER, gone: false });
         Some(known.or(waker).unwrap_or_else(|| self.holder(&wait.lock, pid)))
     }
 
@@ -321,7 +325,7 @@ impl Kernel {
     fn let_go_by(&self, wait: &KernelWait) -> Option<Holder> {
         let waker = wait.waker.map(|waker| {
             let (id, name) = (waker.id, waker.name());
-            Holder { id, name, source: HolderSource::Waker }
+            Holder { id, name, source: HolderSource::Waker, gone: false }
         });
         waker.or_else(|| self.holds.let_go_since(&wait.lock, wait.start))
     }
@@ -342,12 +346,15 @@ impl Kernel {
 
     /// The holder a process is: the thread that was seen taking it, else its only thread.
     fn holder(&self, lock: &KernelLock, pid: u32) -> Holder {
-        let known = self.holds.taken_by(lock, pid).unwrap_or_else(|| self.people.holder(pid));
+        if let Some(known) = self.holds.taken_by(lock, pid) {
+            return known;
+        }
+        let process = self.people.holder(pid);
         match lock.kind {
             LockKind::SysvSemaphore | LockKind::LockFile | LockKind::LockDirectory => {
-                Holder { source: LAST_USER, ..known }
+                Holder { source: LAST_USER, ..process }
             }
-            _ => known,
+            _ => process,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Holder, HolderFact, HolderSource, ThreadId};
+use crate::model::{Holder, HolderFact, HolderSource, Thread, ThreadId};
 
 /// Most processes remembered; beyond it all are forgotten and learnt anew.
 const AT_MOST: usize = 16_384;
@@ -14,6 +14,8 @@ const FRESH: u64 = 1_000_000_000;
 #[derive(Default)]
 pub struct People {
     known: HashMap<u32, (u64, HolderFact)>,
+    /// Names of processes as of their latest program, for when they are gone.
+    names: HashMap<u32, String>,
     now: u64,
 }
 
@@ -21,6 +23,11 @@ impl People {
     /// Notes the time.
     pub fn now(&mut self, now: u64) {
         self.now = self.now.max(now);
+    }
+
+    /// The time, as far as it is known.
+    pub fn time(&self) -> u64 {
+        self.now
     }
 
     /// Whether a process has been looked up lately.
@@ -36,6 +43,14 @@ impl People {
         self.known.insert(fact.pid, (self.now, fact.clone()));
     }
 
+    /// A process runs a new program.
+    pub fn meet(&mut self, thread: &Thread) {
+        if self.names.len() >= AT_MOST {
+            self.names.clear();
+        }
+        self.names.insert(thread.id.pid, thread.name());
+    }
+
     /// A process ended or runs a new program.
     pub fn forget(&mut self, pid: u32) {
         self.known.remove(&pid);
@@ -46,7 +61,12 @@ impl People {
         let known = self.known.get(&pid).map(|(_, fact)| fact);
         let alone = known.is_some_and(|fact| fact.threads == 1);
         let id = ThreadId { pid, tid: if alone { pid } else { 0 } };
-        let name = known.map(|fact| fact.name.clone()).unwrap_or_default();
-        Holder { id, name, source: HolderSource::LockTable }
+        let gone = known.is_some_and(|fact| fact.threads == 0);
+        let name = match gone {
+            true => self.names.get(&pid).cloned(),
+            false => known.map(|fact| fact.name.clone()),
+        };
+        let name = name.unwrap_or_default();
+        Holder { id, name, source: HolderSource::LockTable, gone }
     }
 }

@@ -93,6 +93,13 @@ impl Polls {
         Some(self.over(poll, End { outcome: Outcome::Acquired, error: None, from }))
     }
 
+    /// Who has what a thread asks for, if that was not known.
+    pub fn name_holder(&mut self, id: ThreadId, lock: &LockId, holder: &Holder) {
+        if let Some(open) = self.open.get_mut(&id).filter(|open| open.lock.id == *lock) {
+            open.holder.get_or_insert_with(|| holder.clone());
+        }
+    }
+
     /// What a thread last asked for is no lock.
     pub fn cancel(&mut self, id: ThreadId) {
         if self.open.get(&id).is_some_and(|poll| matches!(poll.lock.id, LockId::Name { .. })) {

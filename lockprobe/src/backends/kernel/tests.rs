@@ -3,7 +3,8 @@
 use super::*;
 use crate::model::lock::END_OF_FILE;
 use crate::model::{
-    FileFact, HolderFact, HolderSource, LockFileSeen, LockKind, Mode, Outcome, Precision, ThreadId,
+    FileFact, FoundFile, HolderFact, HolderSource, LockFileFact, LockFileSeen, LockKind, Mode,
+    NamedProcess, NamedState, Outcome, Precision, ThreadId,
 };
 
 const MS: u64 = 1_000_000;
@@ -68,6 +69,11 @@ fn tell(story: impl IntoIterator<Item = Observation>) -> (Kernel, Vec<LockEvent>
     let mut out = Vec::new();
     story.into_iter().for_each(|seen| kernel.observe(&seen, &mut out));
     (kernel, out)
+}
+
+/// Without what only says that it goes on.
+fn outcomes_of(told: Vec<LockEvent>) -> Vec<LockEvent> {
+    told.into_iter().filter(|told| !matches!(told.what, What::Polling { .. })).collect()
 }
 
 #[test]
@@ -152,7 +158,9 @@ fn a_lock_that_is_polled_is_one_attempt() {
         refused(30 * MS, 10 * MS, 2),
         file(FileSeen { refused: Some((10 * MS, 4)), ..got }),
     ]);
-    let [attempt] = &told[..] else { panic!("{told:#?}") };
+    let [goes_on, attempt] = &told[..] else { panic!("{told:#?}") };
+    let What::Polling { since, holder: Some(holder), .. } = &goes_on.what else { panic!() };
+    assert_eq!((goes_on.time, *since, holder.id), (30 * MS, 10 * MS, thread(FIRST).id));
     let What::Polled { since, holder, outcome, attempts, .. } = &attempt.what else { panic!() };
     assert_eq!((attempt.time, *since, *attempts), (80 * MS, 10 * MS, 5));
     assert_eq!(
@@ -168,7 +176,7 @@ fn who_asks_once_was_refused_and_who_asks_no_more_gave_up() {
     let outcomes = |story: Vec<Observation>| {
         let (mut kernel, mut told) = tell(story);
         kernel.finish(&mut told);
-        let what = told.into_iter().map(|told| match told.what {
+        let what = outcomes_of(told).into_iter().map(|told| match told.what {
             What::Polled { outcome, error, .. } => (outcome, error, told.time / MS),
             what => panic!("{what:?}"),
         });
@@ -232,7 +240,7 @@ fn what_is_not_known_is_asked_for() {
     let fact = Fact::File(FileFact { device: 8, inode: 7, path: None });
     // The thread may have closed it again: the next time may be better.
     for _ in 0..8 {
-        assert_eq!(kernel.wants(&blocked), Some(path));
+        assert_eq!(kernel.wants(&blocked), Some(path.clone()));
         kernel.observe(&Observation::Fact(fact.clone()), &mut Vec::new());
     }
     assert_eq!(kernel.wants(&blocked), None);
@@ -280,7 +288,7 @@ fn a_name_that_is_found_once_is_no_lock_unless_it_sounds_like_one() {
         let asked = counts
             .iter()
             .map(|&n| name((10 + u64::from(n)) * MS, WAITER, FileEvent::Refused, path, n));
-        tell(asked.chain([Observation::Tick(9000 * MS)])).1.len()
+        outcomes_of(tell(asked.chain([Observation::Tick(9000 * MS)])).1).len()
     };
     assert_eq!(told("/tmp/cache", &[1]), 0);
     assert_eq!(told("/tmp/cache", &[1, 2]), 1);
@@ -295,4 +303,156 @@ fn a_name_whose_file_is_locked_in_another_way_is_no_lock() {
         Observation::Tick(9000 * MS),
     ]);
     assert!(told.is_empty(), "{told:#?}");
+}
+
+/// What lies under the name `x.lock`, in the directory /r, which /link leads to too.
+fn found(directory: &str, made: Option<u64>, says: Option<(u32, u32, NamedState)>) -> Observation {
+    let says = says.map(|(pid, host_pid, state)| {
+        let name = if host_pid == 0 { String::new() } else { format!("p{host_pid}") };
+        NamedProcess { pid, host_pid, name, threads: 1, state }
+    });
+    Observation::Fact(Fact::LockFile(LockFileFact {
+        root: (8, 2),
+        directory: directory.into(),
+        name: "x.lock".into(),
+        at: Some((8, 9)),
+        path: Some("/r".into()),
+        found: Some(FoundFile { made, says }),
+    }))
+}
+
+/// A refusal by a file nobody was seen making.
+fn in_the_way(time: u64, path: &str, count: u32) -> Observation {
+    let Observation::LockFile(seen) = name(time, WAITER, FileEvent::Refused, path, count) else {
+        unreachable!()
+    };
+    Observation::LockFile(Box::new(LockFileSeen { maker: None, ..*seen }))
+}
+
+#[test]
+fn a_file_that_was_there_before_says_who_has_it() {
+    let says = Some((FIRST, FIRST, NamedState::There));
+    let (_, told) = tell([
+        found("/r", Some(MS), says),
+        in_the_way(10 * MS, "/r/x.lock", 1),
+        Observation::Tick(9000 * MS),
+    ]);
+    let [attempt] = &told[..] else { panic!("{told:#?}") };
+    let What::Polled { holder: Some(holder), outcome: Outcome::Refused, .. } = &attempt.what else {
+        panic!("{told:#?}")
+    };
+    assert_eq!((holder.id, &*holder.name), (thread(FIRST).id, "p20"));
+    assert_eq!((holder.source, holder.source.is_certain()), (HolderSource::FileContent, false));
+}
+
+#[test]
+fn a_directory_is_one_however_it_is_spelled() {
+    let (_, told) = tell([
+        found("/r", None, None),
+        found("/link", None, None),
+        in_the_way(10 * MS, "/r/x.lock", 1),
+        name(40 * MS, FIRST, FileEvent::Released, "/link/x.lock", 0),
+        in_the_way(50 * MS, "/link/x.lock", 1),
+        Observation::Tick(9000 * MS),
+    ]);
+    let ids: std::collections::BTreeSet<LockId> = told.iter().map(|told| told.lock.id).collect();
+    assert_eq!((ids.len(), &*told[0].lock.name), (1, "/r/x.lock"), "{told:#?}");
+    // By the path it really has too, without a look.
+    let (_, told) = tell([
+        found("/link", None, None),
+        in_the_way(10 * MS, "/r/x.lock", 1),
+        Observation::Tick(9000 * MS),
+    ]);
+    assert_eq!(Some(&told[0].lock.id), ids.first());
+}
+
+#[test]
+fn a_maker_has_no_file_that_was_made_after_its_own() {
+    let holder = |made| {
+        let (_, told) = tell([
+            found("/r", Some(made), None),
+            name(900 * MS, WAITER, FileEvent::Refused, "/r/x.lock", 1),
+            Observation::Tick(9000 * MS),
+        ]);
+        let What::Polled { holder, .. } = &told[0].what else { panic!("{told:#?}") };
+        holder.as_ref().map(|holder| holder.id)
+    };
+    assert_eq!(holder(4 * MS), Some(thread(FIRST).id));
+    assert_eq!(holder(500 * MS), None);
+}
+
+/// Locks left behind and cleared, when, and whose they were.
+fn left(told: &[LockEvent]) -> Vec<(u64, Option<ThreadId>)> {
+    let one = |told: &LockEvent| match &told.what {
+        What::LeftBehind { holder, .. } => Some((told.time / MS, Some(holder.id))),
+        What::Cleared => Some((told.time / MS, None)),
+        _ => None,
+    };
+    told.iter().filter_map(one).collect()
+}
+
+fn ended(time: u64, pid: u32, killed: bool) -> Observation {
+    let (thread, event) = (thread(pid), ProcessEvent::Exit);
+    Observation::Process(ProcessSeen { time, thread, event, killed })
+}
+
+#[test]
+fn a_file_whose_maker_was_killed_is_left_behind_until_it_is_taken_away() {
+    let story = |killed| {
+        tell([
+            ended(7 * MS, FIRST, killed),
+            name(10 * MS, WAITER, FileEvent::Refused, "/r/x.lock", 1),
+            name(50 * MS, SECOND, FileEvent::Released, "/r/x.lock", 0),
+        ])
+        .1
+    };
+    let told = story(true);
+    assert_eq!(left(&told), [(10, Some(thread(FIRST).id)), (50, None)]);
+    assert!(!told.iter().any(|told| matches!(told.what, What::Released { .. })), "{told:#?}");
+    // `mkdir lock` in a script makes the lock for the script.
+    assert_eq!(left(&story(false)), []);
+}
+
+#[test]
+fn a_file_that_names_a_process_that_is_gone_is_left_behind() {
+    let nobody = ThreadId { pid: 77, tid: 0 };
+    let gone = Some((77, 0, NamedState::Gone));
+    let (_, told) = tell([
+        found("/r", Some(MS), gone),
+        in_the_way(10 * MS, "/r/x.lock", 1),
+        found("/r", Some(20 * MS), Some((FIRST, FIRST, NamedState::There))),
+        in_the_way(30 * MS, "/r/x.lock", 2),
+    ]);
+    assert_eq!(left(&told), [(10, Some(nobody)), (30, None)]);
+    let what = |says| {
+        let (_, told) =
+            tell([found("/r", Some(MS), Some(says)), in_the_way(10 * MS, "/r/x.lock", 1)]);
+        left(&told)
+    };
+    assert_eq!(what((77, 0, NamedState::Unknown)), []);
+    // What it says of another than its maker, who is there, proves nothing.
+    let (_, told) = tell([
+        found("/r", Some(5 * MS), gone),
+        name(10 * MS, WAITER, FileEvent::Refused, "/r/x.lock", 1),
+    ]);
+    assert_eq!(left(&told), []);
+}
+
+#[test]
+fn which_thread_took_a_file_before_anybody_wanted_it_is_told_with_the_first_refusal() {
+    let mut took = event(30 * MS, FIRST, FileEvent::Taken(5 * MS), None);
+    took.thread.id.tid = 25;
+    let (_, told) = tell([
+        learn(FIRST, 9),
+        file(took),
+        file(event(30 * MS, WAITER, FileEvent::Refused, Some(FIRST))),
+        file(event(60 * MS, FIRST, FileEvent::Released, None)),
+        Observation::Tick(9000 * MS),
+    ]);
+    let [let_go, attempt] = &told[..] else { panic!("{told:#?}") };
+    let What::Released { holder, since, precision, .. } = &let_go.what else { panic!() };
+    let taker = ThreadId { pid: FIRST, tid: 25 };
+    assert_eq!((holder.id, *since, *precision), (taker, 5 * MS, Precision::Exact));
+    let What::Polled { holder: Some(holder), .. } = &attempt.what else { panic!() };
+    assert_eq!(holder.id, taker);
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Sink, Told, duration, tell, thread_label};
+use super::{Sink, Told, duration, holder_label, tell, thread_label};
 use crate::model::{
     AcquireSpan, Finding, HoldSpan, Holder, LockDescription, Outcome, Record, Session,
 };
@@ -62,18 +62,6 @@ fn shown(lock: &LockDescription, width: usize) -> String {
     format!("…{tail}")
 }
 
-/// What is known of the holder, in words that say how certain it is.
-fn held_by(holder: Option<&Holder>) -> String {
-    match holder {
-        None => "unknown".to_owned(),
-        Some(h) => {
-            let label = thread_label(&h.name, h.id);
-            let guess = if h.source.is_certain() { "" } else { " (inferred)" };
-            label + guess
-        }
-    }
-}
-
 impl Console {
     /// Writes to `out`, in colour or not.
     pub fn new(out: Box<dyn Write + Send>, session: Arc<Session>, colour: bool) -> Self {
@@ -104,6 +92,18 @@ impl Console {
         }
     }
 
+    /// What is known of the holder, in words that say how certain it is.
+    fn held_by(&self, holder: Option<&Holder>) -> String {
+        match holder {
+            None => "unknown".to_owned(),
+            Some(h) => {
+                let label = holder_label(h, |pid| self.process(pid));
+                let guess = if h.source.is_certain() { "" } else { " (inferred)" };
+                label + guess
+            }
+        }
+    }
+
     fn since_start(&self, time: u64) -> f64 {
         (time as f64 - self.session.start as f64) / 1e9
     }
@@ -124,7 +124,7 @@ impl Console {
         };
         let remark = self.paint(AnsiColor::Red.on_default(), &remark);
         let wait = self.paint(AnsiColor::Yellow.on_default(), &format!("{wait:<10}"));
-        let held = held_by(span.holder.as_ref());
+        let held = self.held_by(span.holder.as_ref());
         writeln!(
             self.out,
             "{time:>8.3}  {process:<20}  {thread:<21}  {wait}  {lock:<39}  {held}{remark}"

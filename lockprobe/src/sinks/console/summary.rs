@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 
-use super::{Console, duration, fit, held_by, shown};
+use super::{Console, duration, fit, shown};
 use crate::model::{LockSummary, Losses, Precision, Summary};
 
 /// Most locks shown; the rest are counted in one line.
@@ -49,7 +49,7 @@ impl Console {
         for blind in &summary.blind {
             writeln!(
                 self.out,
-                "Not seen: what {}[{}] says to {} at {}, which is {}.",
+                "Not seen: what {}[{}] says to {} at {} ({}).",
                 blind.service,
                 blind.pid,
                 blind.dialect.name(),
@@ -100,7 +100,7 @@ impl Console {
             duration(counts.longest),
             shown(&row.lock, 39),
             fit(&process, 20),
-            if holder.is_some() { held_by(holder) } else { "-".to_owned() },
+            if holder.is_some() { self.held_by(holder) } else { "-".to_owned() },
             if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) },
         )
     }

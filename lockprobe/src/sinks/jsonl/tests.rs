@@ -101,7 +101,7 @@ fn thread() -> Thread {
 
 fn holder() -> Holder {
     let id = ThreadId { pid: 10, tid: 12 };
-    Holder { id, name: "holder".into(), source: HolderSource::OwnerWord }
+    Holder { id, name: "holder".into(), source: HolderSource::OwnerWord, gone: false }
 }
 
 fn stacks() -> Arc<WaitStacks> {

@@ -2,7 +2,7 @@
 
 mod remote;
 
-use crate::model::{Activity, Doing, Edge, Finding, FindingKind};
+use crate::model::{Activity, Doing, Edge, Finding, FindingKind, LockKind};
 use crate::sinks::{duration, thread_label};
 
 /// A finding as people read it: a title, and a line for each piece of evidence.
@@ -37,6 +37,8 @@ pub fn tell(
     let lines = match finding.kind {
         FindingKind::Deadlock => deadlock(finding, process),
         FindingKind::SelfDeadlock => self_deadlock(finding, process),
+        FindingKind::OwnerDied => handed_on(finding, process),
+        FindingKind::Orphan if is_file(finding) => left_behind(finding, process),
         _ => stall(finding, process),
     };
     Told { title, lines }
@@ -53,6 +55,7 @@ fn what(finding: &Finding) -> String {
         FindingKind::Deadlock => format!("DEADLOCK of {} threads", finding.waits.len()),
         FindingKind::SelfDeadlock => format!("SELF-DEADLOCK of {}", first()),
         FindingKind::Orphan => format!("ORPHANED LOCK {}", lock()),
+        FindingKind::OwnerDied => format!("OWNER DIED of {}", lock()),
         FindingKind::HolderStopped => format!("STOPPED HOLDER {} of {}", holder(), lock()),
         FindingKind::HolderFrozen => format!("FROZEN HOLDER {} of {}", holder(), lock()),
         FindingKind::HolderInIo => format!("HOLDER IN I/O {} of {}", holder(), lock()),
@@ -118,6 +121,48 @@ fn self_deadlock(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<Stri
     let mut lines: Vec<String> =
         edges.flat_map(|edge| std::iter::once(line(edge)).chain(stack(edge))).collect();
     lines.push("It cannot go on: only the thread that holds the lock could let it go.".to_owned());
+    lines
+}
+
+/// The lock is a file that is one by being there.
+fn is_file(finding: &Finding) -> bool {
+    let kind = finding.waits.first().map(|edge| edge.lock.kind);
+    matches!(kind, Some(LockKind::LockFile | LockKind::LockDirectory))
+}
+
+fn left_behind(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(Activity { id, .. }) = &finding.holder {
+        // What a file says is no more than a process.
+        lines.push(match id.tid {
+            0 => format!("it names process {}, which is not there any more", id.pid),
+            _ => format!("it was made by {}, which has ended and left it", process(id.pid)),
+        });
+    }
+    for edge in &finding.waits {
+        let (who, of) = (waiter(edge), process(edge.waiter.id.pid));
+        lines.push(format!("{who} of {of} was refused it first {} before", waited(edge, finding)));
+    }
+    let more = (finding.waiters as usize).saturating_sub(finding.waits.len());
+    if more > 0 {
+        lines.push(format!("and {more} more were"));
+    }
+    lines.push("Nobody is left to let it go: take it away by hand, or end the wait.".to_owned());
+    lines
+}
+
+fn handed_on(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(holder) = &finding.holder {
+        let (who, of) = (label(holder), process(holder.id.pid));
+        lines.push(format!("it was held by {who} of {of}, which {}", does(holder)));
+    }
+    for edge in &finding.waits {
+        let waited = duration(finding.formed.saturating_sub(edge.since));
+        let (who, of) = (waiter(edge), process(edge.waiter.id.pid));
+        lines.push(format!("{who} of {of}, which had waited {waited}, has it now (EOWNERDEAD)"));
+    }
+    lines.push("What the lock guards may be half done.".to_owned());
     lines
 }
 

@@ -169,7 +169,7 @@ fn constants(
 ) -> Result<Vec<Constant>, Error> {
     let registers = machine::HERE.structure;
     let structures = [
-        &["task_struct", "sched_entity", "pid", registers],
+        &["task_struct", "sched_entity", "signal_struct", "pid", registers],
         &kernel_locks::STRUCTURES[..],
         &servers::STRUCTURES[..],
     ];
@@ -205,6 +205,10 @@ fn constants(
         ("TASK_EXEC_START", entity + get("sched_entity", "exec_start")?),
         ("TASK_ON_RQ", get("task_struct", "on_rq")?),
         ("TASK_SCHED_DELAYED", delayed),
+        ("TASK_FLAGS", get("task_struct", "flags")?),
+        ("TASK_EXIT_CODE", get("task_struct", "exit_code")?),
+        ("TASK_SIGNAL", get("task_struct", "signal")?),
+        ("SIGNAL_THREADS", get("signal_struct", "nr_threads")?),
         ("PID_LEVEL", get("pid", "level")?),
         ("PID_NUMBERS", get("pid", "numbers")?),
     ];

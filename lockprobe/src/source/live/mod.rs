@@ -20,6 +20,7 @@ mod standing;
 mod synthetic;
 mod tables;
 mod targets;
+mod tls;
 mod verdicts;
 mod waits;
 

@@ -8,13 +8,15 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender};
 
 use aya::Ebpf;
 use lockprobe_ebpf::wire::{
-    Counter, Header, LockKey, LockStats, ProcessRecord, kind, process_event,
+    BytesRecord, Counter, Header, LockKey, LockStats, ProcessRecord, bytes_flag, kind,
+    process_event,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::full::{Full, Probes};
 use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
+use super::tls::Tls;
 use super::verdicts::Inbox;
 use super::{Options, Targets, attach, waits};
 use crate::source::Batch;
@@ -79,6 +81,7 @@ pub struct Reader {
     newcomers: bool,
     next_walk: u64,
     full: Option<Full>,
+    tls: Tls,
 }
 
 impl Reader {
@@ -112,6 +115,7 @@ impl Reader {
             newcomers: false,
             next_walk: 0,
             full,
+            tls: Tls::default(),
         }
     }
 
@@ -192,6 +196,12 @@ impl Reader {
             }
             if batch.frames().any(is_of_wait) {
                 self.lively = now + LIVELY;
+            }
+            let encrypting: BTreeSet<u32> = batch.frames().filter_map(encrypting).collect();
+            for pid in encrypting {
+                if let Some(ebpf) = &mut self.ebpf {
+                    self.tls.follow(ebpf, pid);
+                }
             }
             let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
             // Counts of programs that were replaced belong before the record that says so.
@@ -370,6 +380,13 @@ fn every(age: u64) -> u64 {
 fn is_of_wait(frame: &[u8]) -> bool {
     let header = Header::read_from_prefix(frame);
     header.is_ok_and(|(h, _)| matches!(h.kind, kind::WAIT | kind::RESUME | kind::LOCK))
+}
+
+/// The process of a record that says that a connection is encrypted.
+fn encrypting(frame: &[u8]) -> Option<u32> {
+    let (record, _) = BytesRecord::read_from_prefix(frame).ok()?;
+    let told = record.header.kind == kind::BYTES && record.flags & bytes_flag::ENCRYPTED != 0;
+    told.then_some(record.thread.tgid)
 }
 
 fn process(frame: &[u8]) -> Option<ProcessRecord> {

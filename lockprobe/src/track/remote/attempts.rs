@@ -90,7 +90,7 @@ impl Attempt {
                 || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
                 str::to_owned,
             );
-            Holder { id: ThreadId::default(), name, source: HolderSource::Server }
+            Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
         };
         if self.holder.is_none() {
             self.holder = Some(known.unwrap_or_else(by_server));

@@ -56,7 +56,7 @@ pub struct RemoteLocks {
 }
 
 fn name_of(thread: &Thread, source: HolderSource) -> Holder {
-    Holder { id: thread.id, name: thread.name(), source }
+    Holder { id: thread.id, name: thread.name(), source, gone: false }
 }
 
 impl RemoteLocks {
@@ -260,6 +260,7 @@ impl Lock {
                 mode: attempt.mode,
                 estimated: false,
                 confirmed: attempt.last.min(now),
+                polled: false,
             });
         }
     }

@@ -50,7 +50,7 @@ fn thread(pid: u32, tid: u32) -> Thread {
 }
 
 fn holder(pid: u32, tid: u32, source: HolderSource) -> Holder {
-    Holder { id: ThreadId { pid, tid }, name: "boss".into(), source }
+    Holder { id: ThreadId { pid, tid }, name: "boss".into(), source, gone: false }
 }
 
 /// A wait of process 7 that ended well.
