@@ -5,6 +5,7 @@
 
 mod attempts;
 mod doubts;
+mod herd;
 mod holds;
 mod spans;
 #[cfg(test)]
@@ -13,8 +14,9 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use attempts::{Asking, Attempt, Attempts};
+use attempts::{Asking, Attempts};
 use doubts::Doubt;
+use herd::Herd;
 use holds::{Granted, Hold, Holds};
 
 use super::{LockTable, Ongoing, Span};
@@ -44,6 +46,7 @@ struct Lock {
     holds: Holds,
     /// Holds in whose place another came.
     doubts: Vec<Doubt>,
+    herd: Herd,
     /// Who let it go last, when, and that hold.
     let_go: Option<(Holder, u64, SpanId)>,
 }
@@ -82,6 +85,7 @@ impl RemoteLocks {
             attempts: Attempts::default(),
             holds: Holds::default(),
             doubts: Vec::new(),
+            herd: Herd::default(),
             let_go: None,
         });
         // What was a candidate may be certain by now.
@@ -106,6 +110,7 @@ impl RemoteLocks {
             lock.look(now, table);
             lock.doubted(now, out);
             lock.clocks(now, out);
+            out.notices.extend(lock.herd.tick(now));
         }
     }
 
@@ -151,6 +156,12 @@ impl RemoteLocks {
             Span::Acquire(span) => (span.start, span.id.span),
             Span::Hold(span) => (span.start, span.id.span),
         });
+    }
+
+    /// Holds whose holders have missed two renewals by a moment, while their leases go on.
+    pub fn overdue(&self, moment: u64) -> impl Iterator<Item = &crate::model::RemoteHold> {
+        let holds = self.locks.values().flat_map(|lock| lock.holds.iter());
+        holds.filter(move |hold| hold.is_overdue(moment)).map(|hold| &hold.remote)
     }
 
     /// What is held now.
@@ -212,7 +223,9 @@ impl Lock {
 
     fn asked(&mut self, asking: &Asking, table: &mut LockTable) {
         let holder = self.holds.holder_for(asking.thread.id.pid, asking.owner);
-        if let Some((attempt, true)) = self.attempts.ask(asking) {
+        let Some((attempt, fresh)) = self.attempts.ask(asking) else { return };
+        self.herd.asks(asking.time, (attempt.thread.id, attempt.since));
+        if fresh {
             attempt.holder = holder;
             if asking.queued {
                 self.look(asking.time, table);
@@ -309,25 +322,6 @@ impl Lock {
         self.doubt(doubtful, span, granted.owner, out);
     }
 
-    fn end_attempt(
-        &self,
-        attempt: Attempt,
-        end: u64,
-        error: &'static str,
-        table: &mut LockTable,
-        out: &mut Outcomes,
-    ) {
-        let mut span = self.acquire(&attempt, end, table);
-        // One that was in the server's queue waited, however short.
-        let gave_up = error == "gave_up" && !attempt.queued;
-        let refused = attempt.requests <= 1 && (error == "refused" || gave_up);
-        (span.outcome, span.error) = match refused {
-            true => (Outcome::Refused, None),
-            false => (Outcome::Abandoned, Some(error)),
-        };
-        out.spans.push(Span::Acquire(span));
-    }
-
     /// The hold a step is about is over.
     fn over(
         &mut self,
@@ -372,6 +366,7 @@ impl Lock {
     fn end_hold_at(&mut self, hold: Hold, end: u64, now: u64, how: HoldEnd, out: &mut Outcomes) {
         out.notices.push(hold.notice(NoticeKind::Over, now, None));
         let span = hold.span(end, how);
+        self.herd.let_go(span.end, &hold.remote);
         if self.let_go.as_ref().is_none_or(|(_, time, _)| *time <= span.end) {
             self.let_go = Some((span.holder.clone(), span.end, span.id));
         }

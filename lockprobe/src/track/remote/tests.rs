@@ -416,6 +416,70 @@ fn what_the_server_says_of_the_holder_is_said() {
     );
 }
 
+/// Nine that ask at these times beside a release at 1000 ms, and what is noticed.
+fn nine_ask(each: impl Fn(u32) -> Vec<u64>) -> Vec<String> {
+    let mut lines = vec![(0, "0 10 a acquires 90000".to_owned())];
+    for n in 2..11 {
+        for time in each(n) {
+            lines.push((time, format!("{time} {n}0 n{n} asks 5000")));
+            lines.push((time, format!("{time} {n}0 n{n} refused")));
+        }
+    }
+    lines.push((1000, "1000 10 a releases".to_owned()));
+    lines.push((1200, "1200 tick".to_owned()));
+    lines.sort_by_key(|(time, _)| *time);
+    let story: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+    let picture = World::after(&story.join("\n")).picture();
+    picture.lines().filter(|line| line.contains("Herd")).map(str::to_owned).collect()
+}
+
+#[test]
+fn many_that_ask_when_a_lock_is_let_go_are_a_herd_and_pollers_are_not() {
+    let woken = nine_ask(|n| vec![100, 1001 + u64::from(n)]);
+    assert_eq!(woken, ["! Herd(9) of 10 at 1000"]);
+    let pollers = nine_ask(|n| (0..28).map(|k| 40 * k + u64::from(n)).collect());
+    assert!(pollers.is_empty(), "{pollers:?}");
+    let few = nine_ask(|n| if n < 9 { vec![1001 + u64::from(n)] } else { Vec::new() });
+    assert!(few.is_empty(), "{few:?}");
+    let late = nine_ask(|n| vec![1040 + 5 * u64::from(n)]);
+    assert!(late.is_empty(), "{late:?}");
+}
+
+#[test]
+fn a_herd_is_told_of_once_in_a_while() {
+    let herd = |time: u64| {
+        let mut story =
+            format!("{time} 10 a{time} acquires 900\n{} 10 a{time} releases\n", time + 50);
+        for n in 2..11 {
+            let at = time + 51 + n;
+            story += &format!("{at} {n}0 n{n} asks\n{at} {n}0 n{n} refused\n");
+        }
+        story + &format!("{} tick\n", time + 300)
+    };
+    let story = herd(0) + &herd(1000) + &herd(9900) + &herd(10_500);
+    let picture = World::after(&story).picture();
+    let told: Vec<&str> = picture.lines().filter(|line| line.contains("Herd")).collect();
+    assert_eq!(told, ["! Herd(9) of 10 at 50", "! Herd(9) of 10 at 10550"]);
+}
+
+#[test]
+fn who_renews_regularly_is_overdue_after_two_renewals_that_were_missed() {
+    let renewals = |upto: u64| {
+        let mut story = "0 10 a acquires 900\n".to_owned();
+        for time in (1..=upto).map(|n| n * 300) {
+            story += &format!("{time} 10 a renews 900\n");
+        }
+        World::after(&story)
+    };
+    let overdue = |world: &World, ms: u64| world.locks.overdue(ms * MS).count();
+    let world = renewals(3);
+    assert_eq!([1200, 1500, 1501].map(|ms| overdue(&world, ms)), [0, 0, 1]);
+    // Its lease is over: it is stale.
+    assert_eq!(overdue(&world, 1800), 0);
+    // Once is no habit.
+    assert_eq!(overdue(&renewals(1), 1000), 0);
+}
+
 #[test]
 fn a_circle_through_two_servers_locks_is_in_the_graph() {
     let mut world = World::after("0 10 a acquires 90000");
