@@ -1,6 +1,5 @@
 //! Conversations with lock servers: each piece to the backend that understands it.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use core::net::SocketAddr;
@@ -76,13 +75,7 @@ impl Talks {
             return;
         }
         let dialect = connection.dialect;
-        let backend = match self.backends.entry(dialect) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let Some(backend) = backends::of(dialect) else { return };
-                place.insert(backend)
-            }
-        };
+        let backend = self.backends.entry(dialect).or_insert_with(|| backends::of(dialect));
         backend.opened(&connection);
         let talk = Talk { thread: Thread::default(), next: [None; 2], connection };
         self.talks.insert(talk.connection.id, talk);
