@@ -259,6 +259,7 @@ pub fn changed(sock: Sock, old: i32, new: i32) {
     const ESTABLISHED: i32 = 1;
     const SYN_SENT: i32 = 2;
     const CLOSE: i32 = 7;
+    const CLOSE_WAIT: i32 = 8;
     if !sock.is_to_server() {
         return;
     }
@@ -268,12 +269,16 @@ pub fn changed(sock: Sock, old: i32, new: i32) {
     }
     let address = sock.address();
     let Some(socket) = SOCKETS.get_ptr(address) else { return };
-    if old == ESTABLISHED {
-        // SAFETY: a value of the map, copied at once.
-        let (id, flags) = unsafe { ((*socket).id, (*socket).flags) };
-        if flags & socket_flag::ANNOUNCED != 0 {
-            closed(id);
-        }
+    // SAFETY: a value of the map, copied at once.
+    let (id, flags, spoken) = unsafe { ((*socket).id, (*socket).flags, (*socket).dialect) };
+    // Where the server ends it, what it said last is still to be read, until the client ends it too.
+    // The locks of databases are gone with the connection of the server's.
+    let over = match spoken {
+        dialect::POSTGRES | dialect::MYSQL => old == ESTABLISHED,
+        _ => (old == ESTABLISHED && new != CLOSE_WAIT) || old == CLOSE_WAIT,
+    };
+    if over && flags & socket_flag::ANNOUNCED != 0 {
+        closed(id);
     }
     if new == CLOSE {
         let _ = SOCKETS.remove(address);
