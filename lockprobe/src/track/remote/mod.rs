@@ -106,7 +106,17 @@ impl RemoteLocks {
     pub fn process_gone(&mut self, pid: u32, now: u64, table: &mut LockTable, out: &mut Outcomes) {
         for lock in self.locks.values_mut() {
             for attempt in lock.attempts.take_if(|attempt| attempt.thread.id.pid == pid) {
-                lock.end_attempt(attempt, now, "thread_exit", table, out);
+                // One that asks no more has given up before.
+                let (end, why) = match attempt.in_flight {
+                    true => (now, "thread_exit"),
+                    false => (attempt.last, "gave_up"),
+                };
+                lock.end_attempt(attempt, end, why, table, out);
+            }
+            // What its server took back is nobody's orphan.
+            for hold in lock.holds.take_ended(pid, now) {
+                let deadline = hold.remote.deadline.unwrap_or(now);
+                lock.end_hold(hold, deadline, HoldEnd::Expired, out);
             }
             for hold in lock.holds.of_process(pid) {
                 hold.remote.gone = true;
@@ -166,6 +176,7 @@ impl Lock {
                     // It may come back with another nonce: silence will tell.
                     attempt.spent = true;
                     attempt.in_flight = false;
+                    attempt.last = time;
                     return;
                 }
                 if let Some(attempt) = self.attempts.take(&thread, owner) {
@@ -190,9 +201,8 @@ impl Lock {
     }
 
     fn asked(&mut self, asking: &Asking, table: &mut LockTable) {
-        let holder = self.holds.holder_for(asking.thread.id.pid, asking.owner);
         if let Some((attempt, true)) = self.attempts.ask(asking) {
-            attempt.holder = holder;
+            attempt.holder = self.holds.holder_for(attempt);
             if asking.queued {
                 self.look(asking.time, table);
             }
@@ -214,6 +224,9 @@ impl Lock {
         attempt.last = time;
         attempt.refusals += 1;
         attempt.ahead = attempt.ahead.or(ahead);
+        if attempt.holder.is_none() && holder.is_none() {
+            attempt.holder = self.holds.holder_for(attempt);
+        }
         note_said(attempt, holder, &self.holds);
         self.look(time, table);
     }
@@ -222,7 +235,7 @@ impl Lock {
     fn look(&mut self, now: u64, table: &mut LockTable) {
         let (description, holds) = (&self.description, &self.holds);
         for attempt in self.attempts.iter_mut().filter(|a| a.refusals > 0 || a.queued) {
-            let current = holds.holder_for(attempt.thread.id.pid, attempt.owner());
+            let current = holds.holder_for(attempt);
             table.begin_remote(Ongoing {
                 lock: description.clone(),
                 thread: attempt.thread,
