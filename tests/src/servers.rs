@@ -92,6 +92,33 @@ impl Server {
         })
     }
 
+    /// ZooKeeper, of one server; sessions are of 0.4 s to 4 s.
+    pub fn zookeeper() -> Self {
+        Self::start(|home, port| {
+            let settings = home.join("zoo.cfg");
+            let lines = [
+                format!("dataDir={}", home.display()),
+                format!("clientPort={port}"),
+                "clientPortAddress=127.0.0.1\ntickTime=200\nadmin.enableServer=false\n".to_owned(),
+            ];
+            std::fs::write(&settings, lines.join("\n")).expect("a file of settings");
+            let mut command = java();
+            command.args(["-cp", &classes(ZOOKEEPER)]);
+            command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(settings);
+            command
+        })
+    }
+
+    /// memcached.
+    pub fn memcached() -> Self {
+        Self::start(|_, port| {
+            let mut command = Command::new("memcached");
+            command.args(["-u", "nobody", "-m", "16", "-l", "127.0.0.1", "-p"]);
+            command.arg(port.to_string());
+            command
+        })
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -111,6 +138,34 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What ZooKeeper's server is made of.
+const ZOOKEEPER: &[&str] = &["zookeeper", "zookeeper-jute", "netty-all", "slf4j-api", "slf4j-nop"];
+/// What Curator is made of.
+pub const CURATOR: &[&str] = &[
+    "curator-recipes",
+    "curator-framework",
+    "curator-client",
+    "zookeeper",
+    "zookeeper-jute",
+    "netty-all",
+    "guava",
+    "slf4j-api",
+    "slf4j-nop",
+];
+
+/// A path of classes, of these libraries of Debian's.
+pub fn classes(libraries: &[&str]) -> String {
+    let jars = libraries.iter().map(|name| format!("/usr/share/java/{name}.jar"));
+    jars.collect::<Vec<_>>().join(":")
+}
+
+/// Java, that is soon up.
+fn java() -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+    command
 }
 
 /// A file of `tests/clients`.
