@@ -26,10 +26,14 @@ impl Random {
     }
 }
 
-/// Words of the protocol, put together without sense.
-fn words(dialect: Dialect) -> &'static [&'static [u8]] {
-    match dialect {
-        Dialect::Redis => &[
+/// Words of a protocol.
+type Words = &'static [&'static [u8]];
+
+/// Words of each protocol, put together without sense.
+const WORDS: [(Dialect, Words); 7] = [
+    (
+        Dialect::Redis,
+        &[
             b"*6\r\n$3\r\nSET\r\n",
             b"$4\r\nlock\r\n",
             b"$2\r\nNX\r\n",
@@ -51,7 +55,10 @@ fn words(dialect: Dialect) -> &'static [&'static [u8]] {
             b"+QUEUED\r\n",
             b"$40\r\nc3f8721cbb97f72bc19e972846bd7aaf91901658\r\n",
         ],
-        Dialect::Etcd => &[
+    ),
+    (
+        Dialect::Etcd,
+        &[
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"\0\0\0\x04\0\0\0\0\0",
             b"\0\0\x20\0\0\0\0\0\x01",
@@ -65,7 +72,10 @@ fn words(dialect: Dialect) -> &'static [&'static [u8]] {
             b"\xff\xff\xff\xff\x7f",
             b"0\r\n\r\n",
         ],
-        Dialect::ZooKeeper => &[
+    ),
+    (
+        Dialect::ZooKeeper,
+        &[
             b"\0\0\0\x2c\0\0\0\0",
             b"\0\0\0\x01\0\0\0\x01",
             b"\0\0\0\x10/locks/a/x-lock-",
@@ -75,7 +85,10 @@ fn words(dialect: Dialect) -> &'static [&'static [u8]] {
             b"\x7f\xff\xff\xff",
             b"__lock__0000000001",
         ],
-        Dialect::Postgres => &[
+    ),
+    (
+        Dialect::Postgres,
+        &[
             b"Q\0\0\0\x20select pg_advisory_lock(1)\0",
             b"P\0\0\0\x20\0select pg_try_advisory_lock($1)\0\0\x01",
             b"B\0\0\0\x10\0\0\0\0\0\x01\0\0\0\x01",
@@ -87,7 +100,10 @@ fn words(dialect: Dialect) -> &'static [&'static [u8]] {
             b"E\0\0\0\x20SERROR\0C40P01\0\0",
             b"\xff\xff\xff\xff",
         ],
-        Dialect::Mysql => &[
+    ),
+    (
+        Dialect::Mysql,
+        &[
             b"\x20\0\0\0\x03SELECT GET_LOCK('a', 10)",
             b"\x01\0\0\x01\x01",
             b"\x02\0\0\x03\x011",
@@ -97,7 +113,10 @@ fn words(dialect: Dialect) -> &'static [&'static [u8]] {
             b"\xff\xff\xff\0",
             b"\x05\0\0\0\x17\x01\0\0\0",
         ],
-        Dialect::Memcached => &[
+    ),
+    (
+        Dialect::Memcached,
+        &[
             b"add lock:a 0 5 1\r\nx\r\n",
             b"STORED\r\n",
             b"NOT_STORED\r\n",
@@ -111,7 +130,10 @@ fn words(dialect: Dialect) -> &'static [&'static [u8]] {
             b"\x81\x02\0\0",
             b"END\r\n",
         ],
-        Dialect::Consul => &[
+    ),
+    (
+        Dialect::Consul,
+        &[
             b"PUT /v1/kv/a?acquire=b HTTP/1.1\r\n",
             b"Content-Length: 4\r\n\r\n",
             b"true",
@@ -121,7 +143,11 @@ fn words(dialect: Dialect) -> &'static [&'static [u8]] {
             b"PUT /v1/session/renew/b HTTP/1.1\r\n",
             b"Content-Length: 99999999999\r\n\r\n",
         ],
-    }
+    ),
+];
+
+fn words(dialect: Dialect) -> Words {
+    WORDS.iter().find(|(of, _)| *of == dialect).expect("every dialect has words").1
 }
 
 fn piece_of(words: &[&[u8]], random: &mut Random) -> Vec<u8> {

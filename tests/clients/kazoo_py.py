@@ -40,11 +40,9 @@ def holds():
 
 def waits():
     time.sleep(0.2)
-    # It says who it is, which nobody is to hear, and goes on: at first, while it waits for an
-    # answer, and in between.
+    # It says who it is, which nobody is to hear, and goes on: at first, and once it has the lock.
+    # (While it waits for an answer kazoo itself would stumble over it.)
     zookeeper = client(auth_data=[("digest", "worker:confidential")])
-    zookeeper.get_async("/kazoo")
-    zookeeper.add_auth_async("digest", "worker:confidential")
     lock = zookeeper.Lock("/kazoo/jobs", "second")
     truth.acquire("/kazoo/jobs", lock.acquire, holder=first, slack=SLACK)
     zookeeper.add_auth("digest", "worker:confidential")

@@ -182,8 +182,17 @@ pub fn clients() -> PathBuf {
 pub fn python(file: &str) -> Vec<String> {
     let python = clients().join("venv").join("bin").join("python");
     assert!(python.exists(), "{} is not there: run `cargo xtask setup`", python.display());
-    let text = |path: PathBuf| {
-        std::path::absolute(path).expect("a path").to_str().expect("UTF-8").to_owned()
-    };
-    vec![text(python), text(client(file))]
+    vec![text(&python), text(&client(file))]
+}
+
+/// The same for a JavaScript program.
+pub fn node(file: &str) -> Vec<String> {
+    let modules = clients().join("node_modules");
+    assert!(modules.exists(), "{} is not there: run `cargo xtask setup`", modules.display());
+    let path = format!("NODE_PATH={}", text(&modules));
+    vec!["env".to_owned(), path, "node".to_owned(), text(&client(file))]
+}
+
+fn text(path: &Path) -> String {
+    std::path::absolute(path).expect("a path").to_str().expect("UTF-8").to_owned()
 }
