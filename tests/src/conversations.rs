@@ -35,7 +35,8 @@ impl Talk {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (truth, output) = (directory.path().join("truth"), directory.path().join("records"));
         let servers: Vec<String> = servers.iter().map(|port| format!("{port}={system}")).collect();
-        let mut arguments = vec!["trace", "--format", "jsonl", "--min-wait", "10s", "--no-stacks"];
+        let mut arguments =
+            vec!["trace", "--format", "jsonl", "--min-wait", "100ms", "--no-stacks"];
         arguments.extend(["--output", output.to_str().expect("UTF-8")]);
         servers.iter().for_each(|server| arguments.extend(["--server", server]));
         watched(&arguments, command(&truth)).expect(0);
@@ -70,6 +71,19 @@ impl Talk {
         self.truth.iter().filter(|line| line["what"] == what).collect()
     }
 
+    /// A finding of this system with what it says of the lock: of one about waits, the first for
+    /// such a lock, and who has it.
+    fn about(&self, finding: &Value) -> Option<Value> {
+        let of_system = |r: &&Value| r["lock.system.name"] == self.system.as_str();
+        let edges = ["waits", "cycle"].map(|key| finding[key].as_array().into_iter().flatten());
+        let edge = edges.into_iter().flatten().find(of_system);
+        let Some(edge) = edge else { return Some(finding.clone()).filter(|f| of_system(&f)) };
+        let mut about = edge.clone();
+        about["lock.finding.type"] = finding["lock.finding.type"].clone();
+        about["process.pid"] = Value::Null;
+        Some(about)
+    }
+
     /// How the report differs; empty where it does not.
     pub fn faults(&self) -> String {
         let mut faults = String::new();
@@ -81,16 +95,15 @@ impl Talk {
         let hold = |line: &Value, record: &Value| {
             text(line, "ended") == text(record, "lock.hold.end")
                 && near(line, nanos(record, "lock.hold.duration"))
-                && line["renewals"].as_u64().is_none_or(|n| record["lock.renewal.count"] == n)
+                && line["renewals"].as_u64().is_none_or(|n| renewals(record) == n)
         };
         compare(&self.said("acquire"), &self.of_system("acquire"), &acquire, &mut faults);
         compare(&self.said("hold"), &self.of_system("hold"), &hold, &mut faults);
         let found =
             |line: &Value, record: &Value| text(line, "kind") == text(record, "lock.finding.type");
-        let begun: Vec<&Value> = self.of_system("finding");
-        let begun =
-            begun.into_iter().filter(|r| r["lock.finding.state"] != "end").collect::<Vec<_>>();
-        compare(&self.said("finding"), &begun, &found, &mut faults);
+        let begun = self.records.of_kind("finding").filter(|r| r["lock.finding.state"] != "end");
+        let begun: Vec<Value> = begun.filter_map(|record| self.about(record)).collect();
+        compare(&self.said("finding"), &begun.iter().collect::<Vec<_>>(), &found, &mut faults);
         let lost = &self.records.summary()["dropped"];
         let _ = writeln!(
             faults,
@@ -99,6 +112,11 @@ impl Talk {
         );
         faults.trim().to_owned()
     }
+}
+
+/// How often it was prolonged: not told of what never was.
+fn renewals(record: &Value) -> u64 {
+    record["lock.renewal.count"].as_u64().unwrap_or(0)
 }
 
 fn near(line: &Value, told: u64) -> bool {

@@ -62,6 +62,24 @@ impl Server {
         })
     }
 
+    /// redis-server that takes encrypted connections only.
+    pub fn redis_tls() -> Self {
+        Self::start(|home, port| {
+            let (key, certificate) = (home.join("key.pem"), home.join("certificate.pem"));
+            let mut make = Command::new("openssl");
+            make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+            make.args(["-subj", "/CN=localhost", "-keyout"]).arg(&key);
+            make.arg("-out").arg(&certificate).stderr(Stdio::null());
+            assert!(make.status().is_ok_and(|status| status.success()), "openssl makes no key");
+            let mut command = Command::new("redis-server");
+            command.args(["--save", "", "--port", "0", "--tls-port", &port.to_string()]);
+            command.args(["--bind", "127.0.0.1", "--tls-auth-clients", "no", "--dir"]).arg(home);
+            command.arg("--tls-cert-file").arg(&certificate).arg("--tls-key-file").arg(&key);
+            command.arg("--tls-ca-cert-file").arg(&certificate);
+            command
+        })
+    }
+
     /// etcd, of one member.
     pub fn etcd() -> Self {
         Self::start(|home, port| {
@@ -109,8 +127,17 @@ pub fn clients() -> PathBuf {
 pub fn python(file: &str) -> Vec<String> {
     let python = clients().join("venv").join("bin").join("python");
     assert!(python.exists(), "{} is not there: run `cargo xtask setup`", python.display());
-    let text = |path: PathBuf| {
-        std::path::absolute(path).expect("a path").to_str().expect("UTF-8").to_owned()
-    };
-    vec![text(python), text(client(file))]
+    vec![text(&python), text(&client(file))]
+}
+
+/// The same for a JavaScript program.
+pub fn node(file: &str) -> Vec<String> {
+    let modules = clients().join("node_modules");
+    assert!(modules.exists(), "{} is not there: run `cargo xtask setup`", modules.display());
+    let path = format!("NODE_PATH={}", text(&modules));
+    vec!["env".to_owned(), path, "node".to_owned(), text(&client(file))]
+}
+
+fn text(path: &Path) -> String {
+    std::path::absolute(path).expect("a path").to_str().expect("UTF-8").to_owned()
 }

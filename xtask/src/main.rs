@@ -5,6 +5,7 @@ mod build;
 mod deny;
 mod fingerprint;
 mod foreign;
+mod fuzz;
 mod generate;
 mod object;
 mod setup;
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
   build [--debug]     build the eBPF object and target/release/lockprobe
   test [--fast]       everything CI checks; --fast leaves out the tests that need root
   bench [--quick]     measure what lockprobe costs (needs root); --rounds N, --only NAME
+  fuzz [TARGET]       every parser on made-up bytes; --seconds N for each (60)
   demo [SCENARIO]     build, then run a demonstration (needs root)
   tidy                check the house rules that CONTRIBUTING.md lists
   deny                check licences, sources and yanked versions of all dependencies
@@ -57,6 +59,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         }
         ["test"] => test::run(false),
         ["test", "--fast"] => test::run(true),
+        ["fuzz", rest @ ..] => fuzz::run(rest)?,
         ["bench", rest @ ..] => bench::run(rest)?,
         ["demo", rest @ ..] => {
             setup::run()?;

@@ -30,6 +30,7 @@ pub extern "C" fn lockprobe_want(spoken: u32, flags: u32, start: u32) -> u32 {
         dialect::POSTGRES => database::postgres(flags, call, start),
         dialect::MYSQL => database::mysql(flags, call),
         dialect::MEMCACHED => memcached(call),
+        dialect::ZOOKEEPER => zookeeper(call),
         dialect::CONSUL => consul(call),
         // A stream of frames of which none can be understood without those before it.
         _ => WANTED,
@@ -68,9 +69,20 @@ fn memcached(head: &Call) -> u32 {
         || four & 0xff_ffff == word(b"ms \0\0\0\0\0") as u32
         || four & 0xff_ffff == word(b"md \0\0\0\0\0") as u32
         || four & 0xff_ffff == word(b"ma \0\0\0\0\0") as u32
+        || four & 0xff_ffff == word(b"mg \0\0\0\0\0") as u32
+        || four & 0xff_ffff == word(b"gat\0\0\0\0\0") as u32
         // Binary.
         || four & 0xff == 0x80;
     u32::from(wanted) * WANTED
+}
+
+/// Everything but names and passwords: requests of type `auth` (100) have the number -4. Their
+/// lengths are counted, so that the agent knows how much is missing.
+#[inline(always)]
+fn zookeeper(head: &Call) -> u32 {
+    // After the length, most significant byte first.
+    let number = (head.word(4) as u32).swap_bytes();
+    if number as i32 == -4 { SECRET } else { WANTED }
 }
 
 #[inline(always)]
@@ -112,9 +124,9 @@ pub fn is_telling(socket: &mut Socket, head: &Call) -> bool {
 /// How much of it may be copied: passwords stay where they are.
 #[inline(always)]
 pub fn limit(socket: &Socket, sent: bool, offset: u64, length: u64) -> u64 {
-    // ZooKeeper's handshake, a request of 44 or 45 bytes and an answer of 40 or 41, ends with the
+    // ZooKeeper's handshake, a request of 48 or 49 bytes and an answer of 40 or 41, ends with the
     // length of a password (4 bytes), the password (16) and perhaps a byte.
-    let (password, end) = if sent { (28, 45) } else { (20, 41) };
+    let (password, end) = if sent { (28, 49) } else { (20, 41) };
     if socket.dialect != dialect::ZOOKEEPER
         || socket.flags & socket_flag::JOINED != 0
         || offset >= end

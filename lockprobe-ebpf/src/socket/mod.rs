@@ -65,11 +65,23 @@ pub fn talked(sock: Sock, length: i32, flags: i32, sent: bool) {
         socket.last_ns = emit::now();
         return;
     }
-    let Some(call) = Call::of(task, length) else { return lost(socket, length, sent) };
+    if sent && is_plain_get(socket, task, length) {
+        socket.sent += length;
+        socket.flags &= !socket_flag::CAPTURED;
+        socket.flags |= socket_flag::SKIPPED | socket_flag::OWED;
+        return count(Counter::SkippedTalk);
+    }
+    let Some(call) = Call::of(task, length) else {
+        if sent && socket.flags & socket_flag::HIDDEN == 0 {
+            socket.flags |= socket_flag::HIDDEN;
+            blind(sock, task, socket, bytes_flag::HIDDEN);
+        }
+        return lost(socket, length, sent);
+    };
     if sent && tls::begins(socket, call) {
         count_bytes(socket, length, sent);
         socket.flags |= socket_flag::ENCRYPTED;
-        encrypted(sock, task, socket);
+        blind(sock, task, socket, bytes_flag::ENCRYPTED);
         tls::pair(sock, task, socket, true);
         return;
     }
@@ -77,6 +89,14 @@ pub fn talked(sock: Sock, length: i32, flags: i32, sent: bool) {
         announce(sock, task, socket);
         call.copy();
     }
+}
+
+/// The commonest request of all, told with one look: a GET of Redis by a client that waits for each
+/// answer.
+#[inline(always)]
+fn is_plain_get(socket: &Socket, task: Task, length: u64) -> bool {
+    const NOT_SO: u32 = socket_flag::OWED | socket_flag::PIPELINED | socket_flag::TRANSACTION;
+    socket.dialect == dialect::REDIS && socket.flags & NOT_SO == 0 && redis::is_get(task, length)
 }
 
 #[inline(always)]
@@ -214,9 +234,9 @@ fn announce(sock: Sock, task: Task, socket: &mut Socket) {
     emit::submit(entry);
 }
 
-/// The connection is encrypted: said once, with no bytes.
+/// What goes over the connection cannot be seen: said once, with no bytes.
 #[inline(always)]
-fn encrypted(sock: Sock, task: Task, socket: &mut Socket) {
+fn blind(sock: Sock, task: Task, socket: &mut Socket, why: u32) {
     announce(sock, task, socket);
     let full = Counter::DroppedTalkRingFull;
     let Some(mut entry) = emit::reserve::<BytesRecord>(kind::BYTES, emit::now(), full) else {
@@ -228,7 +248,7 @@ fn encrypted(sock: Sock, task: Task, socket: &mut Socket) {
     record.connection = socket.id;
     record.offset = 0;
     record.length = 0;
-    record.flags = bytes_flag::SENT | bytes_flag::ENCRYPTED;
+    record.flags = bytes_flag::SENT | why;
     // Each moment until its library is probed is a word that is not heard.
     emit::submit_now(entry);
 }

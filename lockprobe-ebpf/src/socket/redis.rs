@@ -4,6 +4,8 @@ use lockprobe_ebpf::wire::socket_flag;
 
 use super::capture::{Call, read_user};
 use super::interest::{BEGINS, ENDS, EVER, SECRET, SEVERAL, WANTED};
+use crate::maps::*;
+use crate::task::Task;
 
 /// Most arguments that are counted; with more of them a command cannot be told from several.
 const ARGUMENTS: u32 = 12;
@@ -91,9 +93,55 @@ fn number(byte: impl Fn(usize) -> u8, at: usize) -> (u32, usize) {
     (0, 0)
 }
 
-/// What is to be done with a request.
+/// Whether what is sent is a GET, in upper case, and nothing else.
+#[inline(always)]
+pub fn is_get(task: Task, length: u64) -> bool {
+    const BEGIN: u64 = word("*2\r\n$3\r\n");
+    const VERB: u64 = word("GET\r\n$");
+    let registers = task.registers();
+    let nr = registers.get(&REG_NR);
+    if nr != NR_WRITE.load() && nr != NR_SENDTO.load() {
+        return false;
+    }
+    let [begin, verb, rest] = read_user(registers.get(&REG_ARG1), [0u64; 3]);
+    if begin != BEGIN || verb & 0xffff_ffff_ffff != VERB {
+        return false;
+    }
+    // The length of the key begins two bytes before the last word.
+    let byte = |at: usize| {
+        if at < 2 {
+            (verb >> (48 + 8 * at as u64)) as u8
+        } else {
+            (rest >> (8 * (at as u64 - 2))) as u8
+        }
+    };
+    let (key, digits) = number(byte, 0);
+    digits != 0 && 14 + digits as u64 + u64::from(key) + 2 == length
+}
+
+/// What is to be done with requests. Clients send a whole transaction at once, or in pieces that are
+/// cut anywhere: where it ends is told by the last bytes.
 #[inline(always)]
 pub fn want(flags: u32, head: &Call) -> u32 {
+    let wants = want_first(flags, head);
+    let within = flags & socket_flag::TRANSACTION != 0 || wants & BEGINS != 0;
+    if within && executes(head) { wants | ENDS } else { wants }
+}
+
+/// Whether the last request is EXEC.
+#[inline(always)]
+fn executes(call: &Call) -> bool {
+    if call.length < 16 || call.first_length < call.length {
+        return false;
+    }
+    let last = read_user(call.first + call.length - 16, [0u64; 2]);
+    let letters = 0x2020_2020 << 16;
+    last[0] >> 16 == word("*1\r\n$4") && last[1] & !letters == word("\r\nEXEC\r\n")
+}
+
+/// What is to be done with the first request, and whether there are more.
+#[inline(always)]
+fn want_first(flags: u32, head: &Call) -> u32 {
     let (arguments, digits) = number(|at| head.byte(at), 1);
     if head.byte(0) != b'*' || digits == 0 || head.byte(1 + digits) != b'$' {
         // The rest of something, or a command as people type them.

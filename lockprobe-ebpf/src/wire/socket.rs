@@ -49,6 +49,8 @@ pub mod socket_flag {
     pub const SKIPPED: u32 = 128;
     /// A request that may be about a lock was sent on it once.
     pub const EVER: u32 = 256;
+    /// That its bytes cannot be seen has been said.
+    pub const HIDDEN: u32 = 1024;
     /// The TLS session that encrypts it is known.
     pub const PAIRED: u32 = 512;
 }
@@ -151,6 +153,8 @@ pub mod bytes_flag {
     pub const SKIPPED: u32 = 4;
     /// The connection is encrypted, and nothing more comes of it.
     pub const ENCRYPTED: u32 = 8;
+    /// Bytes go over it in a way that shows no buffer: io_uring, splice.
+    pub const HIDDEN: u32 = 16;
 }
 
 /// `BYTES` record, without the data behind it: one of [`PIECES`], of which `length` bytes count.

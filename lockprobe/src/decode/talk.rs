@@ -66,7 +66,11 @@ pub fn bytes(frame: &[u8]) -> Result<TalkSeen, Malformed> {
         bytes: bytes.to_vec(),
         settled: has(bytes_flag::SETTLED),
         skipped: has(bytes_flag::SKIPPED),
-        encrypted: has(bytes_flag::ENCRYPTED),
+        blind: match record.flags {
+            flags if flags & bytes_flag::ENCRYPTED != 0 => Some("encrypted"),
+            flags if flags & bytes_flag::HIDDEN != 0 => Some("io_uring"),
+            _ => None,
+        },
     }))
 }
 

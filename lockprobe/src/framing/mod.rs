@@ -12,6 +12,7 @@ mod huffman;
 mod lock;
 #[cfg(test)]
 pub mod play;
+pub mod sql;
 
 pub use backend::{Backend, Ears};
 pub use bounded::Bounded;

@@ -2,7 +2,7 @@
 //!
 //! A line is one piece: time in milliseconds, connection, direction, bytes. A connection is a word;
 //! it is opened by its first line, and `A@11` is one of process 11 (10 unless said). `>` is sent,
-//! `<` received; `>!` is sent when no answer is owed. Bytes are a quoted string with `\r`, `\n`,
+//! `<` received; `>!` is sent when no answer is owed, `<!` answers what was left out. Bytes are a quoted string with `\r`, `\n`,
 //! `\0`, `\\`, `\"` and `\xHH`, or `hex:` and hexadecimal digits with spaces as liked. A server other
 //! than 127.0.0.1 with the dialect's port is `A=10.0.0.7:7001`, a connection joined late `A?`.
 //!
@@ -41,7 +41,8 @@ fn milliseconds(text: &str) -> u64 {
     (text.parse::<f64>().unwrap_or_else(|_| panic!("no time: {text}")) * 1e6).round() as u64
 }
 
-fn bytes_of(text: &str) -> Vec<u8> {
+/// Bytes as a line of a conversation has them.
+pub fn bytes_of(text: &str) -> Vec<u8> {
     if let Some(hex) = text.strip_prefix("hex:") {
         let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
         let pair = |p: &[char]| u8::from_str_radix(&p.iter().collect::<String>(), 16).unwrap();
@@ -99,7 +100,7 @@ impl Script {
                     Line::Miss { connection, sent: way == ">", bytes }
                 }
                 way => {
-                    let (sent, settled) = (way.starts_with('>'), way == ">!");
+                    let (sent, settled) = (way.starts_with('>'), way.ends_with('!'));
                     Line::Bytes { time, connection, sent, settled, bytes: bytes_of(rest) }
                 }
             });

@@ -100,8 +100,8 @@ pub struct BytesSeen {
     pub settled: bool,
     /// Bytes that nobody cared for were left out before these, whole requests and whole answers.
     pub skipped: bool,
-    /// The connection is encrypted: nothing more comes of it.
-    pub encrypted: bool,
+    /// Why nothing can be seen of what goes over the connection, in a word.
+    pub blind: Option<&'static str>,
 }
 
 /// What happened on a connection.

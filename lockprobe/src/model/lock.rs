@@ -219,6 +219,8 @@ kinds! {
     ZooKeeperRwLock = "zookeeper", "rwlock";
     /// The same, held for as long as its process leads.
     ZooKeeperElection = "zookeeper", "election";
+    /// A node of ZooKeeper with a child for each of a number of holders.
+    ZooKeeperSemaphore = "zookeeper", "semaphore";
     /// A number that sessions of PostgreSQL agree to lock.
     PostgresAdvisory = "postgresql", "advisory";
     /// Rows of PostgreSQL that a transaction locks.

@@ -58,7 +58,7 @@ pub struct Blind {
     pub dialect: Dialect,
     /// The server.
     pub server: SocketAddr,
-    /// Why, in a word: `encrypted`.
+    /// Why, in a word: `encrypted` by a library that is not known, or `io_uring` and the like.
     pub why: &'static str,
 }
 

@@ -1,6 +1,5 @@
 //! Conversations with lock servers: each piece to the backend that understands it.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use core::net::SocketAddr;
@@ -53,8 +52,10 @@ impl Talks {
         let mut steps = Vec::new();
         match seen {
             TalkSeen::Opened(connection) => self.opened(connection),
-            TalkSeen::Bytes(bytes) if bytes.encrypted => self.encrypted(&bytes),
-            TalkSeen::Bytes(bytes) => self.bytes(&bytes, &mut steps),
+            TalkSeen::Bytes(bytes) => match bytes.blind {
+                Some(why) => self.cannot_see(&bytes, why),
+                None => self.bytes(&bytes, &mut steps),
+            },
             TalkSeen::Closed { time, connection } => {
                 if let Some(talk) = self.talks.remove(&connection)
                     && let Some(backend) = self.backends.get_mut(&talk.connection.dialect)
@@ -67,29 +68,25 @@ impl Talks {
     }
 
     fn opened(&mut self, connection: Connection) {
+        // Told once more, when the library that encrypts it has been found.
+        self.blind.remove(&(connection.pid, connection.server));
         if self.talks.len() >= CONNECTIONS_AT_MOST {
             self.evicted += 1;
             return;
         }
         let dialect = connection.dialect;
-        let backend = match self.backends.entry(dialect) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let Some(backend) = backends::of(dialect) else { return };
-                place.insert(backend)
-            }
-        };
+        let backend = self.backends.entry(dialect).or_insert_with(|| backends::of(dialect));
         backend.opened(&connection);
         let talk = Talk { thread: Thread::default(), next: [None; 2], connection };
         self.talks.insert(talk.connection.id, talk);
     }
 
-    fn encrypted(&mut self, bytes: &BytesSeen) {
+    fn cannot_see(&mut self, bytes: &BytesSeen, why: &'static str) {
         if let Some(talk) = self.talks.get(&bytes.connection)
             && self.blind.len() < BLIND_AT_MOST
         {
             let key = (bytes.thread.id.pid, talk.connection.server);
-            self.blind.insert(key, (talk.connection.dialect, "encrypted"));
+            self.blind.insert(key, (talk.connection.dialect, why));
         }
     }
 

@@ -31,6 +31,7 @@ const NEEDS: &[Need] = &[
         why: "clients of lock servers in Python have a place of their own",
     },
     Need { package: "redis-server", proof: "redis-server", why: "live tests watch its clients" },
+    Need { package: "openssl", proof: "openssl", why: "it makes keys for those tests" },
     Need { package: "etcd-server", proof: "etcd", why: "live tests watch its clients" },
     Need { package: "etcd-client", proof: "etcdctl", why: "live tests watch it" },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },

@@ -49,7 +49,7 @@ impl Console {
         for blind in &summary.blind {
             writeln!(
                 self.out,
-                "Not seen: what {}[{}] says to {} at {}, which is {}.",
+                "Not seen: what {}[{}] says to {} at {} ({}).",
                 blind.service,
                 blind.pid,
                 blind.dialect.name(),

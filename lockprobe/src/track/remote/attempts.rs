@@ -8,7 +8,8 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::model::{Holder, Mode, Owner, Thread};
+use super::holds::Holds;
+use crate::model::{Holder, HolderSource, Mode, Owner, Said, Thread, ThreadId};
 
 /// Most nonces remembered of one attempt.
 const NONCES_AT_MOST: usize = 8;
@@ -74,10 +75,24 @@ impl Attempt {
         if self.in_flight {
             return !self.queued && now.saturating_sub(self.last) > UNANSWERED;
         }
+        now.saturating_sub(self.last) > QUIET.max(3 * self.usual())
+    }
+
+    /// Between two of its requests.
+    fn usual(&self) -> u64 {
         let mut gaps = self.gaps.clone();
         gaps.sort_unstable();
-        let usual = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
-        now.saturating_sub(self.last) > QUIET.max(3 * usual)
+        gaps.get(gaps.len() / 2).copied().unwrap_or(0)
+    }
+
+    /// When and as what it ended, if its process ends now: one that was refused and had asked no
+    /// more for longer than it usually takes was over before.
+    pub fn at_exit(&self, now: u64) -> (u64, &'static str) {
+        let over = self.requests <= 1 || now.saturating_sub(self.last) > 2 * self.usual();
+        match over && !self.in_flight {
+            true => (self.last, "gave_up"),
+            false => (now, "thread_exit"),
+        }
     }
 
     fn asks(&mut self, time: u64, owner: Option<Owner>) {
@@ -91,6 +106,7 @@ impl Attempt {
         self.asked = time;
         self.last = time;
         self.in_flight = true;
+        self.spent = false;
         if let Some(owner) = owner
             && !self.is_of(owner)
         {
@@ -98,7 +114,6 @@ impl Attempt {
                 self.owners.remove(0);
             }
             self.owners.push((owner, time));
-            self.spent = false;
         }
     }
 }
@@ -236,4 +251,21 @@ fn begun(asking: &Asking) -> Attempt {
         asked: asking.time,
         gaps: Vec::new(),
     }
+}
+
+/// Notes who the server says has the lock.
+pub fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
+    let Some(said) = said else { return };
+    let known = said.owner.and_then(|owner| holds.of_owner(owner));
+    let by_server = || {
+        let name = said.words.as_deref().map_or_else(
+            || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
+            str::to_owned,
+        );
+        Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
+    };
+    if attempt.holder.is_none() {
+        attempt.holder = Some(known.unwrap_or_else(by_server));
+    }
+    attempt.said = said.words.or_else(|| attempt.said.take());
 }

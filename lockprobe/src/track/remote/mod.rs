@@ -4,6 +4,7 @@
 //! graph is made of. Never: a backend, a clock.
 
 mod attempts;
+mod displaced;
 mod holds;
 mod spans;
 #[cfg(test)]
@@ -12,13 +13,14 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use attempts::{Asking, Attempt, Attempts};
+use attempts::{Asking, Attempts, note_said};
+use displaced::{AllDisplaced, Displaced};
 use holds::{Granted, Hold, Holds};
 
 use super::{LockTable, Ongoing, Span};
 use crate::model::{
     HoldEnd, Holder, HolderSource, LockDescription, LockId, Mode, Notice, NoticeKind, Outcome,
-    RemoteAct, RemoteStep, Said, SpanId, Thread, ThreadId,
+    RemoteAct, RemoteStep, Said, SpanId, Thread,
 };
 
 /// Most locks with attempts or holds at a time.
@@ -40,6 +42,7 @@ struct Lock {
     description: Arc<LockDescription>,
     attempts: Attempts,
     holds: Holds,
+    displaced: AllDisplaced,
     /// Who let it go last, when, and that hold.
     let_go: Option<(Holder, u64, SpanId)>,
 }
@@ -66,7 +69,7 @@ impl RemoteLocks {
         let id = step.lock.id;
         if self.locks.len() >= AT_MOST && !self.locks.contains_key(&id) {
             let before = self.locks.len();
-            self.locks.retain(|_, lock| !lock.attempts.is_empty() || !lock.holds.is_empty());
+            self.locks.retain(|_, lock| !lock.is_idle());
             self.evicted += (before - self.locks.len()) as u64;
             if self.locks.len() >= AT_MOST {
                 self.evicted += 1;
@@ -77,6 +80,7 @@ impl RemoteLocks {
             description: step.lock.clone(),
             attempts: Attempts::default(),
             holds: Holds::default(),
+            displaced: AllDisplaced::default(),
             let_go: None,
         });
         // What was a candidate may be certain by now.
@@ -90,9 +94,8 @@ impl RemoteLocks {
     pub fn tick(&mut self, now: u64, table: &mut LockTable, out: &mut Outcomes) {
         for lock in self.locks.values_mut() {
             for attempt in lock.attempts.take_if(|attempt| attempt.is_over(now)) {
-                let error = if attempt.requests == 1 { "refused" } else { "gave_up" };
                 let end = attempt.last;
-                lock.end_attempt(attempt, end, error, table, out);
+                lock.end_attempt(attempt, end, "gave_up", table, out);
             }
             for attempt in lock.attempts.iter_mut().filter(|a| a.in_flight && a.queued) {
                 attempt.last = now;
@@ -106,7 +109,8 @@ impl RemoteLocks {
     pub fn process_gone(&mut self, pid: u32, now: u64, table: &mut LockTable, out: &mut Outcomes) {
         for lock in self.locks.values_mut() {
             for attempt in lock.attempts.take_if(|attempt| attempt.thread.id.pid == pid) {
-                lock.end_attempt(attempt, now, "thread_exit", table, out);
+                let (end, error) = attempt.at_exit(now);
+                lock.end_attempt(attempt, end, error, table, out);
             }
             for hold in lock.holds.of_process(pid) {
                 hold.remote.gone = true;
@@ -122,6 +126,9 @@ impl RemoteLocks {
                 let mut span = lock.acquire(&attempt, now, table);
                 span.outcome = Outcome::Waiting;
                 out.spans.push(Span::Acquire(span));
+            }
+            for displaced in lock.displaced.settled(u64::MAX) {
+                lock.overlapped(displaced, out);
             }
             for hold in lock.holds.take_all() {
                 let (end, how) = match hold.remote.deadline {
@@ -147,6 +154,10 @@ impl RemoteLocks {
 impl Lock {
     fn apply(&mut self, step: RemoteStep, table: &mut LockTable, out: &mut Outcomes) {
         let RemoteStep { time, thread, owner, server, connection, .. } = step;
+        // Whoever prolongs a lease was in time if the server says so.
+        if !matches!(step.act, RemoteAct::Renewed { .. }) {
+            self.clocks(time, out);
+        }
         match step.act {
             RemoteAct::Asked { mode, lease, queued } => {
                 self.asked(&Asking { time, thread, owner, server, mode, lease, queued }, table);
@@ -166,13 +177,17 @@ impl Lock {
                     // It may come back with another nonce: silence will tell.
                     attempt.spent = true;
                     attempt.in_flight = false;
+                    attempt.last = time;
                     return;
                 }
                 if let Some(attempt) = self.attempts.take(&thread, owner) {
                     self.end_attempt(attempt, time, error, table, out);
                 }
             }
-            RemoteAct::Renewed { lease } => self.holds.renewed(&self.description, &step, lease),
+            RemoteAct::Renewed { lease } => match self.displaced.of_step(&step) {
+                Some(displaced) => displaced.hold.remote.renewals += 1,
+                None => self.holds.renewed(&self.description, &step, lease),
+            },
             RemoteAct::Released => self.over(&step, HoldEnd::Released, None, out),
             RemoteAct::ReleasedOnce => {}
             RemoteAct::ReleaseRefused => {
@@ -264,40 +279,21 @@ impl Lock {
         let mode = if granted.mode == Mode::Unknown { span.mode } else { granted.mode };
         let granted = Granted { mode, ..granted };
         for other in self.holds.in_the_way(&granted) {
-            let who = Some((granted.thread, granted.owner));
-            let overlap = !other.has_ended(granted.time);
-            if overlap {
-                out.notices.push(other.notice(NoticeKind::Overlap, granted.time, who));
+            if let Some(deadline) = other.remote.deadline.filter(|_| other.has_ended(granted.time))
+            {
+                self.end_hold(other, deadline, HoldEnd::Expired, out);
+                continue;
             }
-            let end = match other.remote.deadline {
-                _ if other.remote.gone => HoldEnd::Orphaned,
-                Some(deadline) if deadline <= granted.time => HoldEnd::Expired,
-                _ => HoldEnd::Revoked,
-            };
-            let until = other.remote.deadline.unwrap_or(granted.time).min(granted.time);
-            self.end_hold(other, until, end, out);
+            let by = (granted.thread, granted.owner);
+            let displaced = Displaced { hold: other, at: granted.time, by };
+            if let Some(oldest) = self.displaced.add(displaced) {
+                self.overlapped(oldest, out);
+            }
         }
         let hold = self.holds.add(&self.description, granted, span.id, attempt.is_some());
         if granted.lease.is_none() && hold.should_expire() {
             out.notices.push(hold.notice(NoticeKind::Immortal, granted.time, None));
         }
-        out.spans.push(Span::Acquire(span));
-    }
-
-    fn end_attempt(
-        &self,
-        attempt: Attempt,
-        end: u64,
-        error: &'static str,
-        table: &mut LockTable,
-        out: &mut Outcomes,
-    ) {
-        let mut span = self.acquire(&attempt, end, table);
-        let refused = attempt.requests <= 1 && matches!(error, "refused" | "gave_up");
-        (span.outcome, span.error) = match refused {
-            true => (Outcome::Refused, None),
-            false => (Outcome::Abandoned, Some(error)),
-        };
         out.spans.push(Span::Acquire(span));
     }
 
@@ -309,7 +305,15 @@ impl Lock {
         notice: Option<NoticeKind>,
         out: &mut Outcomes,
     ) {
-        let Some(hold) = self.holds.take(step) else { return };
+        let hold = self.holds.take(step).or_else(|| {
+            let displaced = self.displaced.take(step)?;
+            // That the server let it go says that it had been his until then.
+            if !matches!(end, HoldEnd::Released | HoldEnd::ConnectionClosed) {
+                displaced.tell(out);
+            }
+            Some(displaced.hold)
+        });
+        let Some(hold) = hold else { return };
         if let Some(kind) = notice {
             // That the lease ended has been said where it has.
             let said = kind == NoticeKind::Lost && hold.overrun;
@@ -337,6 +341,17 @@ impl Lock {
         }
     }
 
+    /// Another had the lock while this hold went on.
+    fn overlapped(&mut self, displaced: Displaced, out: &mut Outcomes) {
+        displaced.tell(out);
+        let (end, how) = displaced.end();
+        self.end_hold(displaced.hold, end, how, out);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.attempts.is_empty() && self.holds.is_empty() && self.displaced.is_empty()
+    }
+
     fn end_hold(&mut self, hold: Hold, end: u64, how: HoldEnd, out: &mut Outcomes) {
         self.end_hold_at(hold, end, end, how, out);
     }
@@ -351,6 +366,9 @@ impl Lock {
 
     /// Leases that ended by the clock.
     fn clocks(&mut self, now: u64, out: &mut Outcomes) {
+        for displaced in self.displaced.settled(now) {
+            self.overlapped(displaced, out);
+        }
         for hold in self.holds.newly_overrun(now) {
             let deadline = hold.remote.deadline.unwrap_or(now);
             if hold.remote.gone {
@@ -363,21 +381,4 @@ impl Lock {
             self.end_hold(hold, deadline, HoldEnd::Orphaned, out);
         }
     }
-}
-
-/// Notes who the server says has the lock.
-fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
-    let Some(said) = said else { return };
-    let known = said.owner.and_then(|owner| holds.of_owner(owner));
-    let by_server = || {
-        let name = said.words.as_deref().map_or_else(
-            || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
-            str::to_owned,
-        );
-        Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
-    };
-    if attempt.holder.is_none() {
-        attempt.holder = Some(known.unwrap_or_else(by_server));
-    }
-    attempt.said = said.words.or_else(|| attempt.said.take());
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::framing::{lock, owner};
-use crate::model::{LockKind, Owner};
+use crate::model::{HolderSource, LockKind, Owner, ThreadId};
 use crate::track::wait_for;
 
 const MS: u64 = 1_000_000;
@@ -231,6 +231,7 @@ fn a_lease_that_ends_while_its_holder_goes_on_is_noticed() {
          700 10 a late",
         "10 acquired 0-0 x1
          10 held 0-500 expired
+         ! Overrun of 10 at 500
          ! LateRelease of 10 at 700",
     );
 }
@@ -239,10 +240,11 @@ fn a_lease_that_ends_while_its_holder_goes_on_is_noticed() {
 fn two_holders_at_a_time_are_noticed_and_readers_are_not() {
     check(
         "0 10 a acquires 5000
-         100 20 b acquires 5000",
+         100 20 b acquires 5000
+         601 tick",
         "10 acquired 0-0 x1
-         10 held 0-100 revoked
          20 acquired 100-100 x1
+         10 held 0-100 revoked
          ! Overlap of 10 at 100",
     );
     check(
@@ -252,6 +254,75 @@ fn two_holders_at_a_time_are_noticed_and_readers_are_not() {
         "10 acquired 0-0 x1
          20 acquired 100-100 x1
          10 held 0-200 released",
+    );
+}
+
+#[test]
+fn an_answer_that_is_read_late_makes_no_second_holder() {
+    // The server let it go before it gave it to the next one, who was quicker to read that.
+    check(
+        "0 10 a acquires 5000
+         100 20 b asks 5000
+         101 20 b refused
+         150 20 b asks 5000
+         151 20 b acquires 5000
+         153 10 a releases
+         700 tick
+         800 20 b releases",
+        "10 acquired 0-0 x1
+         20 acquired 100-151 x2 for 10
+         10 held 0-153 released
+         20 held 151-800 released",
+    );
+    // A lease is counted from when it was read of, and ends a little earlier.
+    check(
+        "0 10 a acquires 500
+         499 20 b acquires 5000
+         1000 20 b releases
+         1001 tick",
+        "10 acquired 0-0 x1
+         20 acquired 499-499 x1
+         10 held 0-499 expired
+         20 held 499-1000 released
+         ! Overrun of 10 at 499",
+    );
+    // Whoever is told that it is not his had it too long.
+    check(
+        "0 10 a acquires 5000
+         100 20 b acquires 5000
+         200 10 a late",
+        "10 acquired 0-0 x1
+         20 acquired 100-100 x1
+         10 held 0-200 expired
+         ! Overlap of 10 at 100
+         ! LateRelease of 10 at 200",
+    );
+}
+
+#[test]
+fn a_process_that_ends_had_given_up_if_it_had_asked_no_more() {
+    check(
+        "0 10 a acquires 90000
+         100 20 b asks
+         101 20 b refused
+         500 exit 20
+         600 30 c asks
+         601 30 c refused
+         650 30 c asks
+         651 30 c refused
+         900 exit 30
+         1000 40 d asks
+         1001 40 d refused
+         1050 40 d asks
+         1051 40 d refused
+         1090 exit 40
+         1100 50 e asks
+         1200 exit 50",
+        "10 acquired 0-0 x1
+         20 refused 100-101 x1 for 10
+         30 abandoned gave_up 600-651 x2 for 10
+         40 abandoned thread_exit 1000-1090 x2 for 10
+         50 abandoned thread_exit 1100-1200 x1 for 10",
     );
 }
 
@@ -317,6 +388,7 @@ fn what_the_server_says_of_the_holder_is_said() {
          10 held 0-5000 expired
          20 acquired 10-5000 x1 for 10
          20 held 5000-6000 released
+         ! Overrun of 10 at 5000
          ! Immortal of 20 at 5000",
     );
 }
