@@ -35,9 +35,11 @@ pub struct Place {
 ///
 /// A loop that tries again leaves every preserved register and its stack as they were, sleeps
 /// nowhere else, spends next to no processor time, and has not been seen letting the lock go. A
-/// signal handler may have run in between, so after one neither sleeps nor time count.
+/// signal handler may have run in between, so after one neither sleeps nor time count. Processor
+/// time is counted from the choice of the thread, which may be long before it runs; it is never
+/// more than the time since.
 #[inline(always)]
-pub fn is_retry(wait: &Wait, task: Task, lock: u64, at: Place) -> bool {
+pub fn is_retry(wait: &Wait, task: Task, lock: u64, at: Place, now: u64) -> bool {
     wait.state == state::RUNNING
         && wait.lock == lock
         && wait.ip == at.ip
@@ -45,7 +47,8 @@ pub fn is_retry(wait: &Wait, task: Task, lock: u64, at: Place) -> bool {
         && wait.frame_hash == at.hash
         && (wait.reason == reason::SIGNAL
             || (task.switches().wrapping_sub(wait.switches) == 1
-                && task.cpu_ns().wrapping_sub(wait.run_cpu_ns) < RETRY_CPU_NS.load()))
+                && (task.cpu_ns().wrapping_sub(wait.run_cpu_ns) < RETRY_CPU_NS.load()
+                    || now.wrapping_sub(wait.run_ns) < RETRY_CPU_NS.load())))
 }
 
 /// Begins an attempt.
@@ -153,7 +156,10 @@ fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: T
         return reason::RELEASE;
     }
     if nr == NR_EXIT.load() || nr == NR_EXIT_GROUP.load() {
-        return reason::EXIT;
+        // Timers go off in the middle of whoever ends just then: only a
+        // thread of its own process, or one that shares the lock, can have let this one on.
+        let near = waker.tgid() == task.tgid() || call.flags & wait_flag::PRIVATE == 0;
+        return if near { reason::EXIT } else { reason::OTHER };
     }
     let signals = nr == NR_KILL.load()
         || nr == NR_TKILL.load()

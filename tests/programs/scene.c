@@ -1,7 +1,7 @@
 // Small scenes for lockprobe to watch: scene MODE [ARGUMENT].
 //
 //     brief MS     one thread holds a mutex for MS milliseconds while another waits; ends
-//     rounds MS    the same, a hundred times
+//     rounds MS N  the same, a hundred times, and stays for N milliseconds more (0 if not given)
 //     named MS     the same as brief, by a thread whose name is a terminal's control sequence
 //     begin MS     the same as brief, once told to
 //     linger MS    the same as brief, and ends when told to
@@ -154,6 +154,7 @@ int main(int argc, char **argv) {
         if (lingers || stays) told();
     } else if (!strcmp(mode, "rounds")) {
         for (int i = 0; i < 100; i++) brief(ms);
+        if (argc > 3) nap(atol(argv[3]) * 1000000);
     } else if (!strcmp(mode, "blocked") || timed || condition) {
         blocked();
     } else if (!strcmp(mode, "deadlock")) {

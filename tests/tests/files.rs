@@ -6,6 +6,7 @@ use std::path::Path;
 use lockprobe_tests::probe::{Watch, run};
 use lockprobe_tests::program::{Program, compiled, watched};
 use lockprobe_tests::records::{Records, nanos, number, text};
+use lockprobe_tests::servers::python;
 use serde_json::Value;
 
 /// A scene of `files.c` and what the records must say of it.
@@ -408,4 +409,65 @@ fn a_lock_file_of_a_process_that_was_killed_or_is_gone_is_an_orphan() {
     let expected = ["killed.lock", "named.lock"].map(|n| [pair(n, "begin"), pair(n, "end")]);
     assert_eq!(told, expected.concat(), "{records:#?}");
     assert_eq!(records.acquires().len(), 3);
+}
+
+/// Libraries that lock by files: how each is called here, and what it is.
+const LIBRARIES: [(&str, &str, &str); 5] = [
+    ("filelock", "flock", "file"),
+    ("filelock_soft", "lockfile", "file"),
+    ("fasteners", "fcntl", "posix"),
+    ("fasteners_writer", "fcntl", "posix"),
+    ("portalocker", "flock", "file"),
+];
+
+/// One run of a library with lock files followed: what differs from the truth in time.
+fn library((library, system, kind): (&str, &str, &str), file: &Path) -> Vec<String> {
+    let output = file.with_extension("records");
+    let output = output.to_str().unwrap();
+    let arguments = ["trace", "--lock-files", "--format", "jsonl", "--output", output];
+    let mut program = python("lock_files.py");
+    program.extend([library.to_owned(), file.to_str().unwrap().to_owned()]);
+    let ended = watched(&arguments, &program).expect(0);
+    let said: Vec<Value> =
+        ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [hold, wait] = &said[..] else { panic!("{library}: {said:?}") };
+    assert_eq!((text(hold, "what"), text(wait, "what")), ("hold", "wait"));
+    let records = Records::of_file(Path::new(output));
+    // What the program keeps step by is a lock of its own.
+    let ours = |r: &&Value| text(r, "lock.system.name") != "multiprocessing";
+    let acquires: Vec<&Value> = records.acquires().into_iter().filter(ours).collect();
+    let [acquire] = acquires[..] else { panic!("{library}: one wait for one lock: {acquires:#?}") };
+    let said = |key| text(acquire, key);
+    assert_eq!((said("lock.system.name"), said("lock.type")), (system, kind), "{library}");
+    assert_eq!((said("lock.outcome"), said("lock.name")), ("acquired", file.to_str().unwrap()));
+    assert_eq!(acquire["process.pid"], wait["pid"], "{library}");
+    assert_eq!(acquire["lock.holder.pid"], hold["pid"], "{library}: {acquire:#}");
+    assert!(number(acquire, "lock.attempt.count") > 1, "{library} asks again and again");
+    let first = |r: &&Value| ours(r) && r["process.pid"] == hold["pid"];
+    let holds: Vec<&Value> = records.holds().into_iter().filter(first).collect();
+    let [held] = holds[..] else { panic!("{library}: one hold of one lock: {holds:#?}") };
+    assert_eq!(held["lock.id"], acquire["lock.id"], "{library}");
+    let times = [
+        ("wait", nanos(acquire, "lock.wait.duration"), length(wait)),
+        ("hold", nanos(held, "lock.hold.duration"), length(hold)),
+    ];
+    let wrong = times.into_iter().filter(|&(_, told, truth)| !near(told, truth));
+    wrong.map(|(what, told, truth)| format!("{library}: {what} of {truth} ns: {told}")).collect()
+}
+
+#[test]
+fn libraries_that_lock_by_files_have_one_lock_and_a_holder() {
+    for row in LIBRARIES {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        let mut faults = Vec::new();
+        // Python comes to its own clock readings when the machine lets it.
+        for round in 0..3 {
+            faults = library(row, &path.join(format!("{round}.lock")));
+            if faults.is_empty() {
+                break;
+            }
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
 }

@@ -321,7 +321,12 @@ fn locked(task: Task, registers: Registers) {
         let Latest { key, last, .. } = latest;
         let maker = Maker { time_ns: now, made: made::OTHERWISE, ..Maker::default() };
         let _ = MADE.insert(key, maker, 0);
-        let _ = POLLS.remove(tid);
+        if let Some(poll) = POLLS.get_ptr(tid)
+            // SAFETY: a value of the map. That it was refused the other lock has been noted by now.
+            && unsafe { (*poll).key } == key
+        {
+            let _ = POLLS.remove(tid);
+        }
         // The name may be a lock in another directory.
         if CONTENDED.get_ptr(last).is_none() {
             return;

@@ -178,7 +178,7 @@ fn record_sleep(task: Task, registers: Registers, call: LockCall, at: Place) {
         if wait.state == state::WOKEN {
             tally::ran_unseen(task, wait);
         }
-        if attempt::is_retry(wait, task, call.lock, at) {
+        if attempt::is_retry(wait, task, call.lock, at, now) {
             return sleep_on(task, wait, now);
         }
         // A lock this thread waited for just now has been announced, and so has the place.

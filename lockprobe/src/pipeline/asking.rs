@@ -25,9 +25,16 @@ impl Pipeline {
             due.extend(paused::worth_a_look(overdue, &self.activities, *now));
             self.ask_about(&due, out)?;
         }
-        let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
+        // Who it is first: that is gone with the process, and binaries may take a while.
         let about = observation.thread().map(|t| t.pid);
         let of_lock = !matches!(observation, Observation::Process(_));
+        if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid))
+            && let Aside::Live(enricher, _) = &mut self.aside
+        {
+            let process = enricher.process(pid, self.futex.image(pid));
+            self.learn(Fact::Process(process), out)?;
+        }
+        let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
         let mut found = match observation {
             Observation::Lock(seen) => enricher.lock(seen),
             _ => match self.full.wants(observation, &self.futex) {
@@ -36,9 +43,6 @@ impl Pipeline {
                 None => Vec::new(),
             },
         };
-        if let Some(pid) = about.filter(|pid| of_lock && !self.processes.contains_key(pid)) {
-            found.push(Fact::Process(enricher.process(pid, self.futex.image(pid))));
-        }
         // The call site, then who had the lock and who has it.
         for _ in 0..3 {
             for fact in found.drain(..) {

@@ -47,17 +47,22 @@ impl Slices {
             let (start, sleeps) = (earlier.start, earlier.sleeps);
             return Some(WaitSeen { start, sleeps, preexisting, ..wait.clone() });
         }
-        let gap = match earlier.reason {
-            WakeReason::Other => GAP,
+        let most = match earlier.reason {
+            WakeReason::Release => 0,
             // What ended it was not seen; who got the lock has something to do with it.
             WakeReason::Unknown => GAP / 100,
-            _ => 0,
+            // Nobody handed it on: the timer may have come in the middle of whoever's end or signal.
+            WakeReason::Other | WakeReason::Signal | WakeReason::Exit | WakeReason::ThreadExit => {
+                GAP
+            }
         };
         // Whoever got the lock has done something with it, and whoever did not has not, however
-        // long others kept the processor.
-        let used = wait.cpu.saturating_sub(earlier.cpu);
+        // long others kept the processor. Nobody uses more than there was: the kernel counts from
+        // its choice of the thread, which on a busy machine is long before the thread runs.
+        let gap = wait.start.saturating_sub(earlier.ran);
+        let used = wait.cpu.saturating_sub(earlier.cpu).min(gap);
         let over = used < RETRY && earlier.timed && earlier.ran != 0;
-        let next = wait.start.saturating_sub(earlier.ran) < gap;
+        let next = gap < most;
         if !over || !next || place(earlier) != place(wait) {
             return None;
         }

@@ -13,6 +13,7 @@ const RUST: u64 = 0x403;
 const SHARED: u64 = 0x404;
 const STRANGE: u64 = 0x405;
 const MUSL: u64 = 0x406;
+const GIL: u64 = 0x407;
 /// Callers of the shared frame.
 const TIMED_LOCK: u64 = 0x501;
 const TIMED_CONDITION: u64 = 0x502;
@@ -522,4 +523,31 @@ fn a_python_lock_is_a_candidate_until_a_stack_shows_what_it_serves_as() {
     assert_eq!(story(&condition), (vec![(201 * MS, false)], 1));
     let other = [asleep(first), stack(first + 1, "work", "/srv/app.py"), long(first)];
     assert_eq!(story(&other), (vec![(140 * MS, false)], 0), "the stack of another wait");
+}
+
+#[test]
+fn a_wait_in_slices_stays_one_however_busy_the_machine_is() {
+    let gil = site(0, GIL, SiteClass::Lock(LockKind::PythonGil));
+    // Two slices of 5 ms, 20 us apart; the first ends by a timer that went off meanwhile.
+    let story = |reason, gap: u64, cpu| {
+        let slice = |start, ran, reason| {
+            let wait = WaitSeen { timed: true, waker: None, words: None, ..wait(2, start, ran, 0) };
+            Observation::Wait(WaitSeen { ip: GIL, first_owner: None, reason, ..wait })
+        };
+        let first = slice(100 * MS, 105 * MS, reason);
+        let mut next = slice(105 * MS + gap, 110 * MS, WakeReason::Release);
+        if let Observation::Wait(wait) = &mut next {
+            (wait.cpu, wait.waker) = (cpu, Some(thread(9)));
+        }
+        let (_, events) = tell([gil.clone(), first, next]);
+        ends(&events).len()
+    };
+    let gap = MS / 50;
+    for reason in [WakeReason::Other, WakeReason::Exit, WakeReason::Signal] {
+        assert_eq!(story(reason, gap, gap), 1, "{reason:?}: it had nothing to do with the lock");
+    }
+    assert_eq!(story(WakeReason::Other, gap, MS), 1, "more processor time than there was");
+    assert_eq!(story(WakeReason::Other, 10 * MS, MS / 20), 1, "others had the processor");
+    assert_eq!(story(WakeReason::Other, 10 * MS, MS), 2, "it did something in between");
+    assert_eq!(story(WakeReason::Release, gap, gap), 2, "it was let on");
 }

@@ -119,7 +119,16 @@ impl Kernel {
             && !self.names.knows(device, inode)
         {
             let thread = thread.id;
-            return Some(Want::Path { thread, descriptor, device, inode });
+            // Who asks again and again may open the file anew for each time; who has it, has it open.
+            let holder = holders.into_iter().flatten().next();
+            let holder = holder.filter(|_| self.names.looks(device, inode) % 2 == 1);
+            return Some(match holder {
+                Some(pid) => {
+                    let thread = crate::model::ThreadId { pid, tid: pid };
+                    Want::Path { thread, descriptor: None, device, inode }
+                }
+                None => Want::Path { thread, descriptor, device, inode },
+            });
         }
         None
     }

@@ -35,6 +35,11 @@ impl Names {
         known.is_some_and(|known| known.path.is_some() || known.looks >= LOOKS_AT_MOST)
     }
 
+    /// How often it was looked up in vain.
+    pub fn looks(&self, device: u32, inode: u64) -> u32 {
+        self.paths.get(&(device, inode)).map_or(0, |known| known.looks)
+    }
+
     /// Path of a file, if it is known.
     pub fn path_of(&self, device: u32, inode: u64) -> Option<Arc<str>> {
         self.paths.get(&(device, inode))?.path.clone()

@@ -10,6 +10,8 @@ use crate::model::{
 const AT_MOST: usize = 16_384;
 /// Most locks counted.
 const LOCKS_AT_MOST: usize = 16_384;
+/// From one way of asking for a file to the other, nanoseconds, as the kernel half has it.
+const SOON: u64 = 50_000_000;
 /// A thread that does not ask again for so long has given up: nanoseconds, at least and at most,
 /// and in between so many times its own longest pause.
 const PATIENCE: (u64, u64, u64) = (2_000_000_000, 5_000_000_000, 8);
@@ -63,6 +65,14 @@ impl Polls {
             open.pause = open.pause.max(seen.time.saturating_sub(open.last));
             (open.last, open.count) = (seen.time, count);
             return None;
+        }
+        // A file that is in the way, and asked for in another way at once, is no lock by its name.
+        let by_name = |open: &Poll| matches!(open.lock.id, LockId::Name { .. });
+        let at_once = |open: &Poll| seen.time.saturating_sub(open.last) < SOON;
+        if matches!(seen.lock.id, LockId::File { .. })
+            && self.open.get(&id).is_some_and(|open| by_name(open) && at_once(open))
+        {
+            self.open.remove(&id);
         }
         let mut over = self.conclude(id);
         let (lock, thread) = (seen.lock, seen.thread);

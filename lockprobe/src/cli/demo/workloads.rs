@@ -20,6 +20,9 @@ const CONVOY_WAITERS: usize = 5;
 const FAIR_PROCESSES: usize = 2;
 const FAIR_THREADS: usize = 3;
 const FAIR_ROUNDS: usize = 4;
+/// A process that is gone by the time its lock is to be looked up leaves a lock without a name: the
+/// truth is about names, and the executable of a debug build takes a while to read.
+const FAIR_LINGERS: Duration = Duration::from_millis(600);
 /// Set for the processes that a workload starts as parts of itself.
 const PART: &str = "LOCKPROBE_DEMO_PART";
 
@@ -174,5 +177,6 @@ fn fair_process() -> anyhow::Result<Truth> {
     for thread in threads {
         truth.waits.extend(joined(thread)?);
     }
+    sleep(FAIR_LINGERS);
     Ok(truth)
 }
