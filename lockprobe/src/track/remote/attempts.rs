@@ -74,10 +74,24 @@ impl Attempt {
         if self.in_flight {
             return !self.queued && now.saturating_sub(self.last) > UNANSWERED;
         }
+        now.saturating_sub(self.last) > QUIET.max(3 * self.usual())
+    }
+
+    /// Between two of its requests.
+    fn usual(&self) -> u64 {
         let mut gaps = self.gaps.clone();
         gaps.sort_unstable();
-        let usual = gaps.get(gaps.len() / 2).copied().unwrap_or(0);
-        now.saturating_sub(self.last) > QUIET.max(3 * usual)
+        gaps.get(gaps.len() / 2).copied().unwrap_or(0)
+    }
+
+    /// When and as what it ended, if its process ends now: one that was refused and had asked no
+    /// more for longer than it usually takes was over before.
+    pub fn at_exit(&self, now: u64) -> (u64, &'static str) {
+        let over = self.requests <= 1 || now.saturating_sub(self.last) > 2 * self.usual();
+        match over && !self.in_flight {
+            true => (self.last, "gave_up"),
+            false => (now, "thread_exit"),
+        }
     }
 
     fn asks(&mut self, time: u64, owner: Option<Owner>) {

@@ -106,11 +106,14 @@ impl RemoteLocks {
     pub fn process_gone(&mut self, pid: u32, now: u64, table: &mut LockTable, out: &mut Outcomes) {
         for lock in self.locks.values_mut() {
             for attempt in lock.attempts.take_if(|attempt| attempt.thread.id.pid == pid) {
-                lock.end_attempt(attempt, now, "thread_exit", table, out);
+                let (end, error) = attempt.at_exit(now);
+                lock.end_attempt(attempt, end, error, table, out);
             }
             for hold in lock.holds.of_process(pid) {
                 hold.remote.gone = true;
-                out.notices.push(hold.notice(NoticeKind::Orphaned, now, None));
+                if hold.outlives_connection() {
+                    out.notices.push(hold.notice(NoticeKind::Orphaned, now, None));
+                }
             }
         }
     }

@@ -274,6 +274,41 @@ fn a_dead_holder_leaves_the_lock_until_its_lease_ends() {
 }
 
 #[test]
+fn what_a_session_locks_ends_with_its_process() {
+    let mut world = World::default();
+    let World { locks, table, out } = &mut world;
+    for (line, kind) in [
+        ("0 10 a acquires", LockKind::PostgresAdvisory),
+        ("0 10 a acquires", LockKind::MysqlUser),
+        ("0 10 a acquires 900", LockKind::EtcdLock),
+    ] {
+        let mut step = step(line);
+        step.lock = lock(kind, format!("{kind:?}"), "m", true);
+        locks.apply(step.clone(), table, out);
+    }
+    locks.process_gone(10, 100 * MS, table, out);
+    let orphans: Vec<LockKind> = out.notices.iter().map(|notice| notice.hold.lock.kind).collect();
+    assert_eq!(orphans, [LockKind::EtcdLock]);
+}
+
+#[test]
+fn who_was_refused_and_leaves_did_not_wait() {
+    check(
+        "0 10 a acquires 5000
+         100 20 b asks 500
+         101 20 b refused
+         110 exit 20
+         200 30 c asks 500
+         250 exit 30
+         900 10 a releases",
+        "10 acquired 0-0 x1
+         20 refused 100-101 x1 for 10
+         30 abandoned thread_exit 200-250 x1 for 10
+         10 held 0-900 released",
+    );
+}
+
+#[test]
 fn connections_sessions_and_others_end_holds() {
     check(
         "0 10 - acquires
