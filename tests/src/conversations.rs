@@ -66,6 +66,19 @@ impl Talk {
         self.records.of_kind(kind).filter(of_system).collect()
     }
 
+    /// A finding of this system with what it says of the lock: of one about waits, the first for
+    /// such a lock, and who has it.
+    fn about(&self, finding: &Value) -> Option<Value> {
+        let of_system = |r: &&Value| r["lock.system.name"] == self.system.as_str();
+        let edges = ["waits", "cycle"].map(|key| finding[key].as_array().into_iter().flatten());
+        let edge = edges.into_iter().flatten().find(of_system);
+        let Some(edge) = edge else { return Some(finding.clone()).filter(|f| of_system(&f)) };
+        let mut about = edge.clone();
+        about["lock.finding.type"] = finding["lock.finding.type"].clone();
+        about["process.pid"] = Value::Null;
+        Some(about)
+    }
+
     fn said(&self, what: &str) -> Vec<&Value> {
         self.truth.iter().filter(|line| line["what"] == what).collect()
     }
@@ -87,10 +100,9 @@ impl Talk {
         compare(&self.said("hold"), &self.of_system("hold"), &hold, &mut faults);
         let found =
             |line: &Value, record: &Value| text(line, "kind") == text(record, "lock.finding.type");
-        let begun: Vec<&Value> = self.of_system("finding");
-        let begun =
-            begun.into_iter().filter(|r| r["lock.finding.state"] != "end").collect::<Vec<_>>();
-        compare(&self.said("finding"), &begun, &found, &mut faults);
+        let begun = self.records.of_kind("finding").filter(|r| r["lock.finding.state"] != "end");
+        let begun: Vec<Value> = begun.filter_map(|record| self.about(record)).collect();
+        compare(&self.said("finding"), &begun.iter().collect::<Vec<_>>(), &found, &mut faults);
         let lost = &self.records.summary()["dropped"];
         let _ = writeln!(
             faults,
