@@ -12,7 +12,9 @@ port, protocol = int(sys.argv[2]), int(sys.argv[3])
 
 
 def client():
-    return redis.Redis(port=port, protocol=protocol)
+    connected = redis.Redis(port=port, protocol=protocol)
+    connected.ping()
+    return connected
 
 
 def holds():
@@ -25,16 +27,18 @@ def holds():
 
 
 def waits():
+    connected = client()
     time.sleep(0.2)
-    lock = client().lock("lock:invoice:42", timeout=5, sleep=0.05)
+    lock = connected.lock("lock:invoice:42", timeout=5, sleep=0.05)
     truth.acquire("lock:invoice:42", lock.acquire, holder=first)
     time.sleep(0.1)
     truth.release("lock:invoice:42", lock.release)
 
 
 def gives_up():
+    connected = client()
     time.sleep(0.3)
-    lock = client().lock("lock:invoice:42", timeout=5, sleep=0.05)
+    lock = connected.lock("lock:invoice:42", timeout=5, sleep=0.05)
     truth.acquire(
         "lock:invoice:42",
         lambda: lock.acquire(blocking_timeout=0.2),

@@ -17,7 +17,7 @@ class Truth:
         self.turn = threading.Lock()
 
     def say(self, what, lock, **more):
-        line = {"what": what, "lock": lock, "pid": os.getpid(), **more}
+        line = {"what": what, "lock": lock, "pid": os.getpid()} | more
         with self.turn:
             self.file.write(json.dumps(line) + "\n")
 

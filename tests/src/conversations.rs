@@ -35,7 +35,8 @@ impl Talk {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (truth, output) = (directory.path().join("truth"), directory.path().join("records"));
         let servers: Vec<String> = servers.iter().map(|port| format!("{port}={system}")).collect();
-        let mut arguments = vec!["trace", "--format", "jsonl", "--min-wait", "10s", "--no-stacks"];
+        let mut arguments =
+            vec!["trace", "--format", "jsonl", "--min-wait", "100ms", "--no-stacks"];
         arguments.extend(["--output", output.to_str().expect("UTF-8")]);
         servers.iter().for_each(|server| arguments.extend(["--server", server]));
         watched(&arguments, command(&truth)).expect(0);
@@ -66,6 +67,10 @@ impl Talk {
         self.records.of_kind(kind).filter(of_system).collect()
     }
 
+    fn said(&self, what: &str) -> Vec<&Value> {
+        self.truth.iter().filter(|line| line["what"] == what).collect()
+    }
+
     /// A finding of this system with what it says of the lock: of one about waits, the first for
     /// such a lock, and who has it.
     fn about(&self, finding: &Value) -> Option<Value> {
@@ -79,10 +84,6 @@ impl Talk {
         Some(about)
     }
 
-    fn said(&self, what: &str) -> Vec<&Value> {
-        self.truth.iter().filter(|line| line["what"] == what).collect()
-    }
-
     /// How the report differs; empty where it does not.
     pub fn faults(&self) -> String {
         let mut faults = String::new();
@@ -94,7 +95,7 @@ impl Talk {
         let hold = |line: &Value, record: &Value| {
             text(line, "ended") == text(record, "lock.hold.end")
                 && near(line, nanos(record, "lock.hold.duration"))
-                && line["renewals"].as_u64().is_none_or(|n| record["lock.renewal.count"] == n)
+                && line["renewals"].as_u64().is_none_or(|n| renewals(record) == n)
         };
         compare(&self.said("acquire"), &self.of_system("acquire"), &acquire, &mut faults);
         compare(&self.said("hold"), &self.of_system("hold"), &hold, &mut faults);
@@ -111,6 +112,11 @@ impl Talk {
         );
         faults.trim().to_owned()
     }
+}
+
+/// How often it was prolonged: not told of what never was.
+fn renewals(record: &Value) -> u64 {
+    record["lock.renewal.count"].as_u64().unwrap_or(0)
 }
 
 fn near(line: &Value, told: u64) -> bool {

@@ -119,9 +119,29 @@ pub fn is_get(task: Task, length: u64) -> bool {
     digits != 0 && 14 + digits as u64 + u64::from(key) + 2 == length
 }
 
-/// What is to be done with a request.
+/// What is to be done with requests. Clients send a whole transaction at once, or in pieces that are
+/// cut anywhere: where it ends is told by the last bytes.
 #[inline(always)]
 pub fn want(flags: u32, head: &Call) -> u32 {
+    let wants = want_first(flags, head);
+    let within = flags & socket_flag::TRANSACTION != 0 || wants & BEGINS != 0;
+    if within && executes(head) { wants | ENDS } else { wants }
+}
+
+/// Whether the last request is EXEC.
+#[inline(always)]
+fn executes(call: &Call) -> bool {
+    if call.length < 16 || call.first_length < call.length {
+        return false;
+    }
+    let last = read_user(call.first + call.length - 16, [0u64; 2]);
+    let letters = 0x2020_2020 << 16;
+    last[0] >> 16 == word("*1\r\n$4") && last[1] & !letters == word("\r\nEXEC\r\n")
+}
+
+/// What is to be done with the first request, and whether there are more.
+#[inline(always)]
+fn want_first(flags: u32, head: &Call) -> u32 {
     let (arguments, digits) = number(|at| head.byte(at), 1);
     if head.byte(0) != b'*' || digits == 0 || head.byte(1 + digits) != b'$' {
         // The rest of something, or a command as people type them.

@@ -8,7 +8,8 @@ use crate::model::{Blind, LockCounts, Record};
 use crate::track::{Outcomes, Span};
 
 impl Pipeline {
-    /// Applies what is known up to a moment; `now` is the moment silence is measured by.
+    /// Applies what is known up to a moment. Silence and leases are measured by it, too: what came
+    /// after it may be known already, and not be applied.
     pub(super) fn drain_remote(&mut self, before: u64, now: u64, out: &mut Vec<Record>) {
         let mut outcomes = Outcomes::default();
         while let Some(next) = self.talks.next(before) {
@@ -17,7 +18,7 @@ impl Pipeline {
                 Next::Exit(time, pid) => self.tracker.process_gone(pid, time, &mut outcomes),
             }
         }
-        self.tracker.tick_remote(now, &mut outcomes);
+        self.tracker.tick_remote(before.min(now), &mut outcomes);
         self.tell_remote(outcomes, out);
     }
 

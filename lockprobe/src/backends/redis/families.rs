@@ -8,21 +8,16 @@ use std::collections::VecDeque;
 use super::memory::Memory;
 use super::places::Named;
 use super::rules::Looks;
-use crate::model::{RemoteAct, RemoteStep};
+use crate::model::RemoteStep;
 
 /// Most families that are remembered.
 const FAMILIES_AT_MOST: usize = 4096;
 /// Most steps that are kept of a family while it is undecided.
 const KEPT_AT_MOST: usize = 64;
-/// Most ends of attempts that are held back.
-const ENDS_AT_MOST: usize = 1024;
 /// From here on it is a lock.
 const CONFIRMED: i32 = 5;
 /// From here on what happens is kept.
 const CANDIDATE: i32 = 2;
-/// An attempt goes on if it is made again within this time, nanoseconds: the longest pauses of
-/// libraries between two tries of Redlock are some hundreds of milliseconds.
-const GAVE_UP: u64 = 1_000_000_000;
 const SHORT_LEASE: u64 = 600_000_000_000;
 const LONG_LEASE: u64 = 3_600_000_000_000;
 /// So many members are looked at to see whether any comes again.
@@ -57,13 +52,12 @@ struct Family {
 #[derive(Debug)]
 pub struct Families {
     families: Memory<u64, Family>,
-    ends: VecDeque<RemoteStep>,
     lost: u64,
 }
 
 impl Default for Families {
     fn default() -> Self {
-        Self { families: Memory::new(FAMILIES_AT_MOST), ends: VecDeque::new(), lost: 0 }
+        Self { families: Memory::new(FAMILIES_AT_MOST), lost: 0 }
     }
 }
 
@@ -140,10 +134,8 @@ impl Families {
         }
         let family = self.of(named);
         if family.confirmed {
-            let kept = std::mem::take(&mut family.kept);
-            for step in kept.into_iter().chain([step]) {
-                self.pass(step, out);
-            }
+            out.extend(std::mem::take(&mut family.kept));
+            out.push(step);
             return;
         }
         if family.best >= CANDIDATE {
@@ -153,30 +145,6 @@ impl Families {
             }
             family.kept.push_back(step);
             self.lost += u64::from(full);
-        }
-    }
-
-    fn pass(&mut self, step: RemoteStep, out: &mut Vec<RemoteStep>) {
-        if matches!(step.act, RemoteAct::Asked { .. }) {
-            let same = |end: &RemoteStep| {
-                end.lock.id == step.lock.id && end.thread.id.pid == step.thread.id.pid
-            };
-            self.ends.retain(|end| !same(end));
-        }
-        if matches!(step.act, RemoteAct::Ended { error: "gave_up", .. }) {
-            if self.ends.len() >= ENDS_AT_MOST {
-                out.extend(self.ends.pop_front());
-            }
-            self.ends.push_back(step);
-            return;
-        }
-        out.push(step);
-    }
-
-    /// Tells of attempts that were not made again.
-    pub fn tick(&mut self, now: u64, out: &mut Vec<RemoteStep>) {
-        while self.ends.front().is_some_and(|end| end.time.saturating_add(GAVE_UP) <= now) {
-            out.extend(self.ends.pop_front());
         }
     }
 

@@ -364,7 +364,6 @@ impl Mind {
         }
         self.redlocks.tick(now, &mut self.locks, &self.places, out);
         self.redlocks.alone.drain(..).for_each(|pid| self.servers.alone(pid));
-        self.locks.families.tick(now, out);
     }
 
     /// Operations whose outcome could not be told, and how much was forgotten.

@@ -4,6 +4,8 @@
 //! graph is made of. Never: a backend, a clock.
 
 mod attempts;
+mod doubts;
+mod herd;
 mod holds;
 mod spans;
 #[cfg(test)]
@@ -12,17 +14,22 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use attempts::{Asking, Attempt, Attempts};
+use attempts::{Asking, Attempts};
+use doubts::Doubt;
+use herd::Herd;
 use holds::{Granted, Hold, Holds};
 
 use super::{LockTable, Ongoing, Span};
 use crate::model::{
     HoldEnd, Holder, HolderSource, LockDescription, LockId, Mode, Notice, NoticeKind, Outcome,
-    RemoteAct, RemoteStep, Said, SpanId, Thread, ThreadId,
+    RemoteAct, RemoteStep, Said, SpanId, Thread,
 };
 
 /// Most locks with attempts or holds at a time.
 const AT_MOST: usize = 65_536;
+/// A lease begins when the server grants it and is counted from when that is read: it may end so
+/// much earlier than it seems, nanoseconds.
+const READ_LATE: u64 = 100_000_000;
 /// A lock that was let go this long before it was given to another was not handed over, nanoseconds.
 const HAND_OVER: u64 = 10_000_000_000;
 
@@ -40,6 +47,9 @@ struct Lock {
     description: Arc<LockDescription>,
     attempts: Attempts,
     holds: Holds,
+    /// Holds in whose place another came.
+    doubts: Vec<Doubt>,
+    herd: Herd,
     /// Who let it go last, when, and that hold.
     let_go: Option<(Holder, u64, SpanId)>,
 }
@@ -66,7 +76,7 @@ impl RemoteLocks {
         let id = step.lock.id;
         if self.locks.len() >= AT_MOST && !self.locks.contains_key(&id) {
             let before = self.locks.len();
-            self.locks.retain(|_, lock| !lock.attempts.is_empty() || !lock.holds.is_empty());
+            self.locks.retain(|_, lock| lock.is_busy());
             self.evicted += (before - self.locks.len()) as u64;
             if self.locks.len() >= AT_MOST {
                 self.evicted += 1;
@@ -77,6 +87,8 @@ impl RemoteLocks {
             description: step.lock.clone(),
             attempts: Attempts::default(),
             holds: Holds::default(),
+            doubts: Vec::new(),
+            herd: Herd::default(),
             let_go: None,
         });
         // What was a candidate may be certain by now.
@@ -90,15 +102,16 @@ impl RemoteLocks {
     pub fn tick(&mut self, now: u64, table: &mut LockTable, out: &mut Outcomes) {
         for lock in self.locks.values_mut() {
             for attempt in lock.attempts.take_if(|attempt| attempt.is_over(now)) {
-                let error = if attempt.requests == 1 { "refused" } else { "gave_up" };
                 let end = attempt.last;
-                lock.end_attempt(attempt, end, error, table, out);
+                lock.end_attempt(attempt, end, "gave_up", table, out);
             }
             for attempt in lock.attempts.iter_mut().filter(|a| a.in_flight && a.queued) {
                 attempt.last = now;
             }
             lock.look(now, table);
+            lock.doubted(now, out);
             lock.clocks(now, out);
+            out.notices.extend(lock.herd.tick(now));
         }
     }
 
@@ -126,6 +139,7 @@ impl RemoteLocks {
                 span.outcome = Outcome::Waiting;
                 out.spans.push(Span::Acquire(span));
             }
+            lock.never_settled(out);
             for hold in lock.holds.take_all() {
                 let (end, how) = match hold.remote.deadline {
                     Some(deadline) if deadline <= now => (deadline, HoldEnd::Expired),
@@ -141,6 +155,12 @@ impl RemoteLocks {
         });
     }
 
+    /// Holds whose holders have missed two renewals by a moment, while their leases go on.
+    pub fn overdue(&self, moment: u64) -> impl Iterator<Item = &crate::model::RemoteHold> {
+        let holds = self.locks.values().flat_map(|lock| lock.holds.iter());
+        holds.filter(move |hold| hold.is_overdue(moment)).map(|hold| &hold.remote)
+    }
+
     /// What is held now.
     pub fn holds(&self) -> impl Iterator<Item = &crate::model::RemoteHold> {
         self.locks.values().flat_map(|lock| lock.holds.iter().map(|hold| &hold.remote))
@@ -148,8 +168,19 @@ impl RemoteLocks {
 }
 
 impl Lock {
+    fn is_busy(&self) -> bool {
+        !self.attempts.is_empty() || !self.holds.is_empty() || !self.doubts.is_empty()
+    }
+
     fn apply(&mut self, step: RemoteStep, table: &mut LockTable, out: &mut Outcomes) {
         let RemoteStep { time, thread, owner, server, connection, .. } = step;
+        // Whoever prolongs a lease was in time if the server says so.
+        if !matches!(step.act, RemoteAct::Renewed { .. }) {
+            self.clocks(time, out);
+        }
+        if self.settle(&step, out) {
+            return;
+        }
         match step.act {
             RemoteAct::Asked { mode, lease, queued } => {
                 self.asked(&Asking { time, thread, owner, server, mode, lease, queued }, table);
@@ -164,11 +195,10 @@ impl Lock {
             }
             RemoteAct::Ended { error, holder } => {
                 let Some(attempt) = self.attempts.find(&thread, owner) else { return };
-                note_said(attempt, holder, &self.holds);
+                attempt.note(holder, &self.holds);
                 if error == "gave_up" && attempt.requests > 0 {
                     // It may come back with another nonce: silence will tell.
-                    attempt.spent = true;
-                    attempt.in_flight = false;
+                    (attempt.spent, attempt.in_flight, attempt.last) = (true, false, time);
                     return;
                 }
                 if let Some(attempt) = self.attempts.take(&thread, owner) {
@@ -194,7 +224,9 @@ impl Lock {
 
     fn asked(&mut self, asking: &Asking, table: &mut LockTable) {
         let holder = self.holds.holder_for(asking.thread.id.pid, asking.owner);
-        if let Some((attempt, true)) = self.attempts.ask(asking) {
+        let Some((attempt, fresh)) = self.attempts.ask(asking) else { return };
+        self.herd.asks(asking.time, (attempt.thread.id, attempt.since));
+        if fresh {
             attempt.holder = holder;
             if asking.queued {
                 self.look(asking.time, table);
@@ -217,7 +249,7 @@ impl Lock {
         attempt.last = time;
         attempt.refusals += 1;
         attempt.ahead = attempt.ahead.or(ahead);
-        note_said(attempt, holder, &self.holds);
+        attempt.note(holder, &self.holds);
         self.look(time, table);
     }
 
@@ -226,6 +258,10 @@ impl Lock {
         let (description, holds) = (&self.description, &self.holds);
         for attempt in self.attempts.iter_mut().filter(|a| a.refusals > 0 || a.queued) {
             let current = holds.holder_for(attempt.thread.id.pid, attempt.owner());
+            // Where the server only answers when it gives the lock, the holder may come to light later.
+            if attempt.queued && attempt.holder.is_none() {
+                attempt.holder = current.clone();
+            }
             table.begin_remote(Ongoing {
                 lock: description.clone(),
                 thread: attempt.thread,
@@ -266,42 +302,28 @@ impl Lock {
         }
         let mode = if granted.mode == Mode::Unknown { span.mode } else { granted.mode };
         let granted = Granted { mode, ..granted };
+        let mut doubtful = Vec::new();
         for other in self.holds.in_the_way(&granted) {
-            let who = Some((granted.thread, granted.owner));
-            let overlap = !other.has_ended(granted.time);
-            if overlap {
-                out.notices.push(other.notice(NoticeKind::Overlap, granted.time, who));
+            let ended = other.has_ended(granted.time + READ_LATE);
+            if ended && !other.overrun && !other.remote.gone {
+                out.notices.push(other.notice(NoticeKind::Overrun, granted.time, None));
             }
-            let end = match other.remote.deadline {
-                _ if other.remote.gone => HoldEnd::Orphaned,
-                Some(deadline) if deadline <= granted.time => HoldEnd::Expired,
-                _ => HoldEnd::Revoked,
+            let end = match other.remote.gone {
+                true => HoldEnd::Orphaned,
+                false if ended => HoldEnd::Expired,
+                false => {
+                    doubtful.push(other);
+                    continue;
+                }
             };
             let until = other.remote.deadline.unwrap_or(granted.time).min(granted.time);
-            self.end_hold(other, until, end, out);
+            self.end_hold_at(other, until, granted.time, end, out);
         }
         let hold = self.holds.add(&self.description, granted, span.id, attempt.is_some());
         if granted.lease.is_none() && hold.should_expire() {
             out.notices.push(hold.notice(NoticeKind::Immortal, granted.time, None));
         }
-        out.spans.push(Span::Acquire(span));
-    }
-
-    fn end_attempt(
-        &self,
-        attempt: Attempt,
-        end: u64,
-        error: &'static str,
-        table: &mut LockTable,
-        out: &mut Outcomes,
-    ) {
-        let mut span = self.acquire(&attempt, end, table);
-        let refused = attempt.requests <= 1 && matches!(error, "refused" | "gave_up");
-        (span.outcome, span.error) = match refused {
-            true => (Outcome::Refused, None),
-            false => (Outcome::Abandoned, Some(error)),
-        };
-        out.spans.push(Span::Acquire(span));
+        self.doubt(doubtful, span, granted.owner, out);
     }
 
     /// The hold a step is about is over.
@@ -348,7 +370,10 @@ impl Lock {
     fn end_hold_at(&mut self, hold: Hold, end: u64, now: u64, how: HoldEnd, out: &mut Outcomes) {
         out.notices.push(hold.notice(NoticeKind::Over, now, None));
         let span = hold.span(end, how);
-        self.let_go = Some((span.holder.clone(), span.end, span.id));
+        self.herd.let_go(span.end, &hold.remote);
+        if self.let_go.as_ref().is_none_or(|(_, time, _)| *time <= span.end) {
+            self.let_go = Some((span.holder.clone(), span.end, span.id));
+        }
         out.spans.push(Span::Hold(span));
     }
 
@@ -366,21 +391,4 @@ impl Lock {
             self.end_hold(hold, deadline, HoldEnd::Orphaned, out);
         }
     }
-}
-
-/// Notes who the server says has the lock.
-fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
-    let Some(said) = said else { return };
-    let known = said.owner.and_then(|owner| holds.of_owner(owner));
-    let by_server = || {
-        let name = said.words.as_deref().map_or_else(
-            || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
-            str::to_owned,
-        );
-        Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
-    };
-    if attempt.holder.is_none() {
-        attempt.holder = Some(known.unwrap_or_else(by_server));
-    }
-    attempt.said = said.words.or_else(|| attempt.said.take());
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Lock;
 use super::attempts::Attempt;
 use super::holds::Granted;
+use super::{Lock, Outcomes};
 use crate::model::{AcquireSpan, Outcome, Remote};
-use crate::track::LockTable;
 use crate::track::identity::{Role, span_id};
+use crate::track::{LockTable, Span};
 
 impl Lock {
     /// The span of an attempt that ends now.
@@ -49,6 +49,27 @@ impl Lock {
             stacks: None,
             remote: Some(Arc::new(remote)),
         }
+    }
+
+    /// An attempt is over without the lock.
+    pub(super) fn end_attempt(
+        &self,
+        attempt: Attempt,
+        end: u64,
+        error: &'static str,
+        table: &mut LockTable,
+        out: &mut Outcomes,
+    ) {
+        let mut span = self.acquire(&attempt, end, table);
+        // One that was in the server's queue waited, however short.
+        let gave_up = error == "gave_up" && !attempt.queued;
+        let once = attempt.requests <= 1 && attempt.refusals <= 1;
+        let refused = once && (error == "refused" || gave_up);
+        (span.outcome, span.error) = match refused {
+            true => (Outcome::Refused, None),
+            false => (Outcome::Abandoned, Some(error)),
+        };
+        out.spans.push(Span::Acquire(span));
     }
 
     /// The span of an acquisition that was asked for before observation began.

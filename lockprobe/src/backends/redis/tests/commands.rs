@@ -159,6 +159,7 @@ fn a_majority_has_the_lock_and_a_minority_has_not() {
         &told(&filled(story)).replace("redlock://10.0.0.2:6379,10.0.0.3:6379,127.0.0.1:6379/", ""),
         "1 10 asked exclusive 2000ms lock:x owner=A
          4 10 refused lock:x owner=A
+         5 10 ended gave_up lock:x owner=A
          100 10 asked exclusive 2000ms lock:x owner=B
          105 10 acquired exclusive 2000ms lock:x owner=B
          113 10 released lock:x owner=B",
