@@ -1,6 +1,8 @@
 //! Lock servers, started for a test on ports of their own and ended with it.
 
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -126,12 +128,46 @@ impl Server {
         })
     }
 
+    /// PostgreSQL, with a database called `shop`; anybody at this machine is let in.
+    pub fn postgres() -> Self {
+        Self::start(|home, port| {
+            let files = home.join("data");
+            let program = |name: &str| unprivileged(home, &postgres_programs().join(name));
+            let mut make = program("initdb");
+            make.args(["--auth=trust", "--username=postgres", "--no-locale", "--encoding=UTF8"]);
+            run(make.arg("--no-sync").arg("-D").arg(&files));
+            let mut single = program("postgres");
+            single.arg("--single").arg("-D").arg(&files).arg("postgres");
+            give(&mut single, "CREATE DATABASE shop\n");
+            let mut command = program("postgres");
+            command.arg("-D").arg(&files).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+            command.arg("-k").arg(home).args(["-c", "fsync=off"]);
+            command
+        })
+    }
+
     /// memcached.
     pub fn memcached() -> Self {
         Self::start(|_, port| {
             let mut command = Command::new("memcached");
             command.args(["-u", "nobody", "-m", "16", "-l", "127.0.0.1", "-p"]);
             command.arg(port.to_string());
+            command
+        })
+    }
+
+    /// MariaDB, with a `root` that has no password.
+    pub fn mariadb() -> Self {
+        Self::start(|home, port| {
+            let files = format!("--datadir={}", home.join("data").display());
+            let mut make = unprivileged(home, Path::new("/usr/bin/mariadb-install-db"));
+            make.args(["--no-defaults", "--skip-test-db", &files]);
+            run(make.arg("--auth-root-authentication-method=normal"));
+            let mut command = unprivileged(home, Path::new("/usr/sbin/mariadbd"));
+            command.args(["--no-defaults", &files, "--bind-address=127.0.0.1"]);
+            command.args([&format!("--port={port}"), "--innodb-buffer-pool-size=16M"]);
+            command.arg(format!("--socket={}", home.join("socket").display()));
+            command.arg("--innodb-lock-wait-timeout=1");
             command
         })
     }
@@ -183,6 +219,38 @@ fn java() -> Command {
     let mut command = Command::new("java");
     command.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
     command
+}
+
+/// Where Debian has the programs of PostgreSQL.
+fn postgres_programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.map(|entry| entry.path()).max().expect("PostgreSQL; `cargo xtask setup`");
+    newest.join("bin")
+}
+
+/// A program run by a user who may do little, and whose folder this becomes: databases refuse root.
+fn unprivileged(home: &Path, program: &Path) -> Command {
+    const NOBODY: u32 = 65534;
+    std::os::unix::fs::chown(home, Some(NOBODY), Some(NOBODY)).expect("root");
+    let mut command = Command::new(program);
+    command.uid(NOBODY).gid(NOBODY).current_dir(home).env("HOME", home);
+    command
+}
+
+/// Runs a command to its end, which is to be a good one.
+fn run(command: &mut Command) {
+    give(command, "");
+}
+
+/// The same with something to read.
+fn give(command: &mut Command, input: &str) {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    let ended = child.wait_with_output().expect("our child");
+    assert!(ended.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ended.stderr));
 }
 
 /// etcd's own client.

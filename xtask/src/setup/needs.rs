@@ -45,6 +45,16 @@ const NEEDS: &[Need] = &[
         proof: "/usr/share/java/curator-recipes.jar",
         why: "a client of ZooKeeper in Java",
     },
+    Need {
+        package: "postgresql-15",
+        proof: "/usr/lib/postgresql/15/bin/postgres",
+        why: "live tests watch its clients",
+    },
+    Need {
+        package: "mariadb-server",
+        proof: "/usr/sbin/mariadbd",
+        why: "live tests watch its clients",
+    },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },
 ];
 

@@ -169,6 +169,7 @@ fn left(how: Leave) -> RemoteAct {
     match how {
         Leave::LetsGo => RemoteAct::Released,
         Leave::TimesOut => RemoteAct::Ended { error: "timeout", holder: None },
-        Leave::GivesUp => RemoteAct::Ended { error: "gave_up", holder: None },
+        // It asked for its place and did not wait for its turn.
+        Leave::GivesUp => RemoteAct::Ended { error: "refused", holder: None },
     }
 }

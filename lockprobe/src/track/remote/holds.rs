@@ -92,6 +92,19 @@ impl Hold {
         )
     }
 
+    /// Whether the server keeps it when the connection ends that it was taken on, as that of a
+    /// process that ends does at once. What databases lock for a session ends with it.
+    pub fn outlives_connection(&self) -> bool {
+        !matches!(
+            self.remote.lock.kind,
+            LockKind::PostgresAdvisory
+                | LockKind::PostgresRow
+                | LockKind::PostgresTable
+                | LockKind::MysqlUser
+                | LockKind::MysqlRow
+        )
+    }
+
     /// Its span.
     pub fn span(&self, end: u64, ended: HoldEnd) -> HoldSpan {
         let hold = &self.remote;

@@ -129,7 +129,9 @@ impl RemoteLocks {
             }
             for hold in lock.holds.of_process(pid) {
                 hold.remote.gone = true;
-                out.notices.push(hold.notice(NoticeKind::Orphaned, now, None));
+                if hold.outlives_connection() {
+                    out.notices.push(hold.notice(NoticeKind::Orphaned, now, None));
+                }
             }
         }
     }

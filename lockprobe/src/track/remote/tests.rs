@@ -345,6 +345,24 @@ fn a_dead_holder_leaves_the_lock_until_its_lease_ends() {
 }
 
 #[test]
+fn what_a_session_locks_ends_with_its_process() {
+    let mut world = World::default();
+    let World { locks, table, out } = &mut world;
+    for (line, kind) in [
+        ("0 10 a acquires", LockKind::PostgresAdvisory),
+        ("0 10 a acquires", LockKind::MysqlUser),
+        ("0 10 a acquires 900", LockKind::EtcdLock),
+    ] {
+        let mut step = step(line);
+        step.lock = lock(kind, format!("{kind:?}"), "m", true);
+        locks.apply(step.clone(), table, out);
+    }
+    locks.process_gone(10, 100 * MS, table, out);
+    let orphans: Vec<LockKind> = out.notices.iter().map(|notice| notice.hold.lock.kind).collect();
+    assert_eq!(orphans, [LockKind::EtcdLock]);
+}
+
+#[test]
 fn who_ends_waits_no_more() {
     check(
         "0 10 a acquires 90000
