@@ -27,8 +27,7 @@ use crate::model::{
 
 /// Most locks with attempts or holds at a time.
 const AT_MOST: usize = 65_536;
-/// A lease begins when the server grants it and is counted from when that is read: it may end so
-/// much earlier than it seems, nanoseconds.
+/// A lease is counted from when its grant is read, and may end so much earlier, nanoseconds.
 const READ_LATE: u64 = 100_000_000;
 /// A lock that was let go this long before it was given to another was not handed over, nanoseconds.
 const HAND_OVER: u64 = 10_000_000_000;
