@@ -28,6 +28,7 @@ pub fn fact(pid: u32, image: u32) -> ProcessFact {
         service,
         executable,
         command,
+        ..ProcessFact::default()
     }
 }
 

@@ -47,6 +47,11 @@ pub struct ProcessFact {
     pub executable: String,
     /// Command line; empty when it could not be read.
     pub command: Vec<String>,
+    /// More attributes of the process as a resource: container, Kubernetes, agent, and what its
+    /// OTEL_RESOURCE_ATTRIBUTES say. Name and value, each name once.
+    pub attributes: Vec<(String, String)>,
+    /// Trace context of the environment it was started with: W3C `traceparent`.
+    pub trace_parent: Option<String>,
 }
 
 /// What a call site is.

@@ -12,8 +12,10 @@ pub mod full;
 pub mod histogram;
 pub mod kernel;
 pub mod lock;
+pub mod metrics;
 pub mod names;
 pub mod observation;
+pub mod own;
 pub mod record;
 pub mod remote;
 pub mod session;
@@ -39,9 +41,11 @@ pub use kernel::{
     CountsKey, FileEvent, FileSeen, KernelLock, KernelLockSeen, KernelWait, LockFileSeen, Phase,
 };
 pub use lock::{LockDescription, LockId, LockKind, Mode, Wakes};
+pub use metrics::{Durations, Exemplar, Family, Instrument, Metrics, Point, Value};
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };
+pub use own::{OwnProgram, OwnState};
 pub use record::{Blind, LockSummary, Record, Summary};
 pub use remote::{Notice, NoticeKind, Owner, Remote, RemoteAct, RemoteHold, RemoteStep, Said};
 pub use session::Session;

@@ -2,7 +2,7 @@
 
 use super::{
     AcquireSpan, AcquisitionSummary, Dialect, Finding, HoldSpan, Holder, Inversion, LockCounts,
-    LockDescription, Losses, Precision, ProcessFact,
+    LockDescription, Losses, Metrics, Precision, ProcessFact,
 };
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub enum Record {
     Inversion(Arc<Inversion>),
     /// A process was seen for the first time, or runs a new program.
     Process(Arc<ProcessFact>),
+    /// All numbers at a moment; only where they are asked for.
+    Metrics(Arc<Metrics>),
     /// The end.
     Summary(Arc<Summary>),
 }

@@ -12,6 +12,8 @@ use crate::model::{
 
 /// Most frames read of one stack; no more are written.
 const MOST_FRAMES: usize = 256;
+/// Attributes of one process.
+const ATTRIBUTES_AT_MOST: usize = 128;
 
 /// One fact as a JSON object.
 pub fn to_json(fact: &Fact) -> Value {
@@ -19,6 +21,7 @@ pub fn to_json(fact: &Fact) -> Value {
         Fact::Process(p) => json!({
             "fact": "process", "pid": p.pid, "image": p.image, "start_ticks": p.start_ticks,
             "service": p.service, "executable": p.executable, "command": p.command,
+            "attributes": p.attributes, "trace_parent": p.trace_parent,
         }),
         Fact::Site(s) => {
             let (class, detail) = class_to_json(s.class);
@@ -127,6 +130,13 @@ fn call_site_to_json(site: &CallSite) -> Value {
     })
 }
 
+/// Attributes of a process, no more than [`ATTRIBUTES_AT_MOST`].
+fn pairs(value: &Value) -> Vec<(String, String)> {
+    let pairs = value.as_array().map(Vec::as_slice).unwrap_or_default().iter();
+    let pairs = pairs.take(ATTRIBUTES_AT_MOST);
+    pairs.filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?))).collect()
+}
+
 /// Reads a fact back; `None` for anything that is not one.
 pub fn from_json(bytes: &[u8]) -> Option<Fact> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
@@ -138,6 +148,9 @@ pub fn from_json(bytes: &[u8]) -> Option<Fact> {
             service: text(&value["service"])?,
             executable: text(&value["executable"])?,
             command: value["command"].as_array()?.iter().filter_map(text).collect(),
+            // Recordings of older versions have none.
+            attributes: pairs(&value["attributes"]),
+            trace_parent: text(&value["trace_parent"]),
         }),
         "site" => Fact::Site(SiteFact {
             pid: number(&value["pid"])?,
@@ -255,6 +268,8 @@ mod tests {
                 service: "worker".into(),
                 executable: "/usr/bin/worker".into(),
                 command: vec!["worker".into(), "--fast".into()],
+                attributes: vec![("container.id".into(), "0123".into())],
+                trace_parent: Some("00-1-2-01".into()),
             }),
             Fact::Lock(LockFact {
                 pid: 7,

@@ -56,7 +56,11 @@ impl Sink for StuckTable {
             }
             Record::Process(_) => self.console.write(record)?,
             Record::Summary(summary) => self.ended(summary)?,
-            Record::Acquire(_) | Record::Hold(_) | Record::Finding(_) | Record::Inversion(_) => {}
+            Record::Acquire(_)
+            | Record::Hold(_)
+            | Record::Finding(_)
+            | Record::Inversion(_)
+            | Record::Metrics(_) => {}
         }
         Ok(())
     }

@@ -191,7 +191,7 @@ impl Sink for Console {
             // A hold shows in the waits it caused and in the sums; of one that a server grants its end
             // is half of what there is to see.
             Record::Hold(span) if span.remote.is_some() => self.hold(span)?,
-            Record::Hold(_) => {}
+            Record::Hold(_) | Record::Metrics(_) => {}
             Record::Finding(finding) => self.finding(finding)?,
             Record::Inversion(inversion) => self.inversion(inversion)?,
             Record::Summary(summary) => self.summary(summary)?,

@@ -24,6 +24,7 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
         Record::Inversion(found) => full::inversion(&mut o, found, session),
         Record::Process(fact) => process(&mut o, fact),
         Record::Summary(summary) => summarise(&mut o, summary, session),
+        Record::Metrics(_) => {}
     }
     Value::Object(o)
 }

@@ -44,6 +44,9 @@ impl Sink for JsonLines {
             }
             self.services.insert(process.pid, process.service.clone());
         }
+        if matches!(record, Record::Metrics(_)) {
+            return Ok(());
+        }
         let object = convert::to_json(record, &self.session, &self.services);
         serde_json::to_writer(&mut self.out, &object)?;
         self.out.write_all(b"\n")?;

@@ -239,6 +239,7 @@ fn process() -> ProcessFact {
         service: "worker".into(),
         executable: "/usr/bin/worker".into(),
         command: vec!["worker".into(), "--secret=1".into()],
+        ..ProcessFact::default()
     }
 }
 

@@ -195,7 +195,9 @@ impl Sink for Otlp {
                 self.processes.learn(fact);
                 Ok(())
             }
-            Record::Finding(_) | Record::Inversion(_) | Record::Summary(_) => Ok(()),
+            Record::Finding(_) | Record::Inversion(_) | Record::Metrics(_) | Record::Summary(_) => {
+                Ok(())
+            }
         }
     }
 

@@ -99,6 +99,7 @@ fn fact() -> ProcessFact {
         service: "worker".into(),
         executable: "/usr/bin/worker".into(),
         command: vec!["worker".into(), "--secret".into()],
+        ..ProcessFact::default()
     }
 }
 
