@@ -82,7 +82,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__bench)
-            opts="-h --graph --rate --duration --output --ring-size --help"
+            opts="-h --graph --talk --rate --duration --output --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -117,6 +117,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l duration -
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l output -d 'Where JSON lines of the records go; nowhere by default' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l ring-size -d 'Size of the ring' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l graph -d 'Measure the wait-for graph alone'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l talk -d 'Measure the decoding of what clients say to lock servers alone'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo-workload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand exec-when-told" -s h -l help -d 'Print help'

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::holder::Holders;
 use crate::analyses::left_behind::LeftBehind;
+use crate::analyses::paused::Paused;
 use crate::analyses::remote::RemoteFindings;
 use crate::analyses::usage::{GroupBy, Usage};
 use crate::backends::futex::Futex;
@@ -69,6 +70,7 @@ pub struct Pipeline {
     deadlocks: Deadlocks,
     full: Full,
     holders: Holders,
+    paused: Paused,
     left_behind: LeftBehind,
     stacks: Stacks,
     health: Health,
@@ -112,6 +114,7 @@ impl Pipeline {
             deadlocks: Deadlocks::default(),
             full: Full::default(),
             holders: Holders::default(),
+            paused: Paused::default(),
             left_behind: LeftBehind::default(),
             health: Health::default(),
             kernel: Losses::default(),
@@ -236,6 +239,8 @@ impl Pipeline {
         let table = self.tracker.table();
         let mut found = self.deadlocks.check(table, now);
         found.extend(self.holders.check(table, &self.activities, now));
+        let overdue = self.tracker.overdue(now.saturating_sub(talk::GRACE));
+        found.extend(self.paused.check(overdue, table, &self.activities, now));
         found.extend(self.left_behind.check(table, now));
         found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
         self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));

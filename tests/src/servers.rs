@@ -80,14 +80,31 @@ impl Server {
         })
     }
 
-    /// etcd, of one member.
+    /// etcd, of one member, which leads.
     pub fn etcd() -> Self {
-        Self::start(|home, port| {
+        let server = Self::start(|home, port| {
             let url = |port: u16| format!("http://127.0.0.1:{port}");
             let mut command = Command::new("etcd");
             command.arg("--data-dir").arg(home.join("data"));
             command.args(["--listen-client-urls", &url(port), "--advertise-client-urls"]);
             command.args([&url(port), "--listen-peer-urls", &url(free_port())]);
+            command
+        });
+        until("etcd answers", || {
+            let mut asked = etcdctl(server.port);
+            asked.args(["endpoint", "health"]).stdout(Stdio::null()).stderr(Stdio::null());
+            let done = asked.status().expect("etcdctl; `cargo xtask setup`");
+            done.success().then_some(())
+        });
+        server
+    }
+
+    /// The stand-in for Consul.
+    pub fn consul() -> Self {
+        Self::start(|_, port| {
+            let mut command = Command::new("/usr/bin/python3");
+            let stub = Path::new(env!("CARGO_MANIFEST_DIR")).join("stubs").join("consul.py");
+            command.arg(stub).arg(port.to_string());
             command
         })
     }
@@ -113,6 +130,17 @@ impl Drop for Server {
     }
 }
 
+/// etcd's own client.
+fn etcdctl(port: u16) -> Command {
+    let mut command = Command::new("etcdctl");
+    command.env("ETCDCTL_API", "3").args(["--endpoints", &format!("127.0.0.1:{port}")]);
+    command
+}
+
+fn text(path: PathBuf) -> String {
+    std::path::absolute(path).expect("a path").to_str().expect("UTF-8").to_owned()
+}
+
 /// A file of `tests/clients`.
 pub fn client(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(file)
@@ -127,17 +155,12 @@ pub fn clients() -> PathBuf {
 pub fn python(file: &str) -> Vec<String> {
     let python = clients().join("venv").join("bin").join("python");
     assert!(python.exists(), "{} is not there: run `cargo xtask setup`", python.display());
-    vec![text(&python), text(&client(file))]
+    vec![text(python), text(client(file))]
 }
 
-/// The same for a JavaScript program.
+/// A command that runs a JavaScript program of `tests/clients`, in parts.
 pub fn node(file: &str) -> Vec<String> {
     let modules = clients().join("node_modules");
     assert!(modules.exists(), "{} is not there: run `cargo xtask setup`", modules.display());
-    let path = format!("NODE_PATH={}", text(&modules));
-    vec!["env".to_owned(), path, "node".to_owned(), text(&client(file))]
-}
-
-fn text(path: &Path) -> String {
-    std::path::absolute(path).expect("a path").to_str().expect("UTF-8").to_owned()
+    vec!["env".into(), format!("NODE_PATH={}", text(modules)), "node".into(), text(client(file))]
 }

@@ -259,6 +259,7 @@ pub fn changed(sock: Sock, old: i32, new: i32) {
     const ESTABLISHED: i32 = 1;
     const SYN_SENT: i32 = 2;
     const CLOSE: i32 = 7;
+    const CLOSE_WAIT: i32 = 8;
     if !sock.is_to_server() {
         return;
     }
@@ -267,13 +268,19 @@ pub fn changed(sock: Sock, old: i32, new: i32) {
         return;
     }
     let address = sock.address();
-    let Some(socket) = SOCKETS.get_ptr(address) else { return };
-    if old == ESTABLISHED {
-        // SAFETY: a value of the map, copied at once.
-        let (id, flags) = unsafe { ((*socket).id, (*socket).flags) };
-        if flags & socket_flag::ANNOUNCED != 0 {
-            closed(id);
-        }
+    let Some(socket) = SOCKETS.get_ptr_mut(address) else { return };
+    // SAFETY: a value of the map.
+    let socket = unsafe { &mut *socket };
+    let flags = socket.flags;
+    let quiet = emit::now().wrapping_sub(socket.last_ns) > QUIET;
+    if new == CLOSE_WAIT && (flags & socket_flag::OWED != 0 || !quiet) {
+        // A server that closes with its answer: the client has still to read that.
+        socket.flags |= socket_flag::ENDING;
+    } else if (old == ESTABLISHED || flags & socket_flag::ENDING != 0)
+        && flags & socket_flag::ANNOUNCED != 0
+    {
+        socket.flags &= !socket_flag::ENDING;
+        closed(socket.id);
     }
     if new == CLOSE {
         let _ = SOCKETS.remove(address);

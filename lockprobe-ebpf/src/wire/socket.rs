@@ -53,6 +53,8 @@ pub mod socket_flag {
     pub const HIDDEN: u32 = 1024;
     /// The TLS session that encrypts it is known.
     pub const PAIRED: u32 = 512;
+    /// The server has closed it, and what it sent may not have been read yet.
+    pub const ENDING: u32 = 2048;
 }
 
 /// A connection: value of the `SOCKETS` map.

@@ -30,6 +30,8 @@ fn kind_of(notice: NoticeKind) -> Option<FindingKind> {
         NoticeKind::Removed => FindingKind::RemovedByOther,
         NoticeKind::Immortal => FindingKind::ImmortalLock,
         NoticeKind::Orphaned => FindingKind::Orphan,
+        NoticeKind::Herd(_) => FindingKind::ThunderingHerd,
+        NoticeKind::Paused => FindingKind::HolderPaused,
         NoticeKind::Over => return None,
     })
 }
@@ -67,6 +69,7 @@ impl RemoteFindings {
 
 fn finding(kind: FindingKind, notice: Notice, now: u64) -> Finding {
     let hold = &notice.hold;
+    let waiters = if let NoticeKind::Herd(many) = notice.what { many } else { 0 };
     let ThreadId { pid, tid } = hold.thread.id;
     let lock = hold.lock.identity();
     let text = format_args!("{} {pid} {tid} {lock} {} {}", kind.name(), hold.since, notice.time);
@@ -77,7 +80,7 @@ fn finding(kind: FindingKind, notice: Notice, now: u64) -> Finding {
         found: now.max(notice.time),
         ended: None,
         waits: Vec::new(),
-        waiters: 0,
+        waiters,
         holder: None,
         remote: Some(Arc::new(notice)),
     }

@@ -32,13 +32,15 @@ pub enum FindingKind {
     RemovedByOther,
     /// A lock of a server that nothing ends if its holder does not.
     ImmortalLock,
+    /// The holder of a lock of a server is stopped, and has missed renewals.
+    HolderPaused,
     /// Many asked a server for a lock at the moment it was let go.
     ThunderingHerd,
 }
 
 impl FindingKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Deadlock,
         Self::SelfDeadlock,
         Self::Orphan,
@@ -52,6 +54,7 @@ impl FindingKind {
         Self::LateRelease,
         Self::RemovedByOther,
         Self::ImmortalLock,
+        Self::HolderPaused,
         Self::ThunderingHerd,
     ];
 
@@ -71,6 +74,7 @@ impl FindingKind {
             Self::LateRelease => "late_release",
             Self::RemovedByOther => "removed_by_other",
             Self::ImmortalLock => "immortal_lock",
+            Self::HolderPaused => "holder_paused",
             Self::ThunderingHerd => "thundering_herd",
         }
     }

@@ -60,7 +60,7 @@ names! {
     THREAD_STATE = "thread.state";
     /// System call the thread was in.
     THREAD_CALL = "thread.call";
-    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `owner_died`, `holder_stopped`, `holder_frozen`, `holder_in_io`, of servers' locks `stale_holder`, `lease_lost`, `overlap`, `late_release`, `removed_by_other`, `immortal_lock`, `thundering_herd`, and `lock_order_inversion`: a deadlock that is possible.
+    /// Kind of a finding: `deadlock`, `self_deadlock`, `orphan`, `owner_died`, `holder_stopped`, `holder_frozen`, `holder_in_io`, of servers' locks `stale_holder`, `lease_lost`, `overlap`, `late_release`, `removed_by_other`, `immortal_lock`, `holder_paused`, `thundering_herd`, and `lock_order_inversion`: a deadlock that is possible.
     LOCK_FINDING_TYPE = "lock.finding.type";
     /// Identity of a finding, the same when it begins and when it ends.
     LOCK_FINDING_ID = "lock.finding.id";

@@ -180,6 +180,10 @@ pub enum NoticeKind {
     Immortal,
     /// The process is gone, and the lock stays.
     Orphaned,
+    /// It was let go, and so many attempts asked for it at that moment.
+    Herd(u32),
+    /// The process is stopped past the time of its next renewal.
+    Paused,
     /// The hold is over, and with it whatever was said of it.
     Over,
 }

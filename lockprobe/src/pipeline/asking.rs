@@ -3,8 +3,8 @@
 use lockprobe_ebpf::wire::kind;
 
 use super::full::Wanted;
-use super::{Aside, PROCESSES_AT_MOST, Pipeline};
-use crate::analyses::holder;
+use super::{Aside, PROCESSES_AT_MOST, Pipeline, talk};
+use crate::analyses::{holder, paused};
 use crate::backends::futex::Want;
 use crate::backends::kernel;
 use crate::enrich::LockFileAsked;
@@ -20,7 +20,9 @@ impl Pipeline {
         out: &mut Vec<Record>,
     ) -> std::io::Result<()> {
         if let Observation::Tick(now) = observation {
-            let due = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+            let mut due = holder::worth_a_look(self.tracker.table(), &self.activities, *now);
+            let overdue = self.tracker.overdue(now.saturating_sub(talk::GRACE));
+            due.extend(paused::worth_a_look(overdue, &self.activities, *now));
             self.ask_about(&due, out)?;
         }
         // Who it is first: that is gone with the process, and binaries may take a while.

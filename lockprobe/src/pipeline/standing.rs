@@ -85,6 +85,7 @@ impl Pipeline {
         let mut findings: Vec<&Finding> =
             self.deadlocks.going_on().chain(self.holders.going_on()).collect();
         findings.extend(self.left_behind.going_on());
+        findings.extend(self.paused.going_on());
         findings.sort_unstable_by_key(|finding| (finding.formed, finding.id));
         findings
     }

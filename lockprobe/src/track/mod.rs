@@ -23,8 +23,8 @@ use std::sync::Arc;
 use identity::{Role, span_id};
 
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, RemoteStep, SpanId,
-    ThreadId, What,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, RemoteHold, RemoteStep,
+    SpanId, ThreadId, What,
 };
 
 /// What tracking an event brings to light.
@@ -66,6 +66,11 @@ impl Tracker {
     /// A process ended that may hold servers' locks.
     pub fn process_gone(&mut self, pid: u32, now: u64, out: &mut Outcomes) {
         self.remote.process_gone(pid, now, &mut self.table, out);
+    }
+
+    /// Holds of servers' locks whose holders have missed renewals by a moment.
+    pub fn overdue(&self, moment: u64) -> impl Iterator<Item = &RemoteHold> {
+        self.remote.overdue(moment)
     }
 
     /// Ends what goes on with servers' locks when observation ends.

@@ -35,8 +35,15 @@ impl Meaning {
             Some(Recipe::Claim { key, lease, value }) => {
                 let (lock, owner) = (place.lock(&key), owner_of(lease));
                 let ttl = self.holds.ttl(place, lease);
-                out.push(request.step(&lock, owner, asked(ttl, false)));
                 let attempt = (place, key.clone(), at.pid());
+                if let Some(before) = self.refused.get(&attempt)
+                    && before.time == 0
+                    && before.lease != lease
+                {
+                    // It watched under its last lease, and asks under this one from here on.
+                    out.push(request.step(&lock, owner_of(before.lease), ended("gave_up")));
+                }
+                out.push(request.step(&lock, owner, asked(ttl, false)));
                 if succeeded {
                     self.refused.remove(&attempt);
                     let rest = self.holds.rest(place, lease, at.time);

@@ -160,6 +160,7 @@ fn python_etcd3_watches_while_it_waits() {
          18499.2 11 asked exclusive 5000ms etcd://48276a8f75b6a87//locks/res owner=ca8
          18499.6 11 refused by=beeb etcd://48276a8f75b6a87//locks/res owner=ca8
          18500.5 11 asked exclusive 5000ms queued etcd://48276a8f75b6a87//locks/res owner=ca8
+         18802.5 11 ended gave_up etcd://48276a8f75b6a87//locks/res owner=ca8
          18802.5 11 asked exclusive 5000ms etcd://48276a8f75b6a87//locks/res owner=8acc
          18802.9 11 refused by=beeb etcd://48276a8f75b6a87//locks/res owner=8acc
          18804.3 11 asked exclusive 5000ms etcd://48276a8f75b6a87//locks/res owner=96f5
@@ -167,6 +168,7 @@ fn python_etcd3_watches_while_it_waits() {
          18805.1 11 asked exclusive 5000ms queued etcd://48276a8f75b6a87//locks/res owner=96f5
          19305.1 10 renewed 5000ms etcd://48276a8f75b6a87//locks/res owner=beeb
          19507.3 10 released etcd://48276a8f75b6a87//locks/res owner=beeb
+         19509.3 11 ended gave_up etcd://48276a8f75b6a87//locks/res owner=96f5
          19509.3 11 asked exclusive 5000ms etcd://48276a8f75b6a87//locks/res owner=f9b8
          19509.6 11 acquired exclusive 4999ms fence=38 etcd://48276a8f75b6a87//locks/res owner=f9b8
          19511.2 11 released etcd://48276a8f75b6a87//locks/res owner=f9b8

@@ -1,6 +1,6 @@
 //! Findings about servers' locks in words.
 
-use crate::model::{Finding, FindingKind, Notice};
+use crate::model::{Finding, FindingKind, Notice, NoticeKind};
 use crate::sinks::{duration, thread_label};
 
 /// What it is, as the beginning of a title.
@@ -13,6 +13,7 @@ pub fn what(finding: &Finding) -> String {
         FindingKind::LateRelease => "LATE RELEASE of",
         FindingKind::RemovedByOther => "REMOVED BY ANOTHER:",
         FindingKind::ImmortalLock => "IMMORTAL LOCK",
+        FindingKind::HolderPaused => "PAUSED HOLDER of",
         FindingKind::ThunderingHerd => "THUNDERING HERD at",
         _ => "ORPHANED LOCK",
     };
@@ -51,6 +52,15 @@ pub fn lines(notice: &Notice, kind: FindingKind, process: &dyn Fn(u32) -> String
         }
         FindingKind::ImmortalLock => {
             "nothing ends it if its holder does not: after a crash it stays for ever".to_owned()
+        }
+        FindingKind::HolderPaused => {
+            let left = hold.deadline.map(|end| duration(end.saturating_sub(notice.time)));
+            let left = left.map(|left| format!(" in {left}")).unwrap_or_default();
+            format!("{who} is stopped or frozen and has missed renewals: it will lose the lock{left}")
+        }
+        FindingKind::ThunderingHerd => {
+            let many = if let NoticeKind::Herd(many) = notice.what { many } else { 0 };
+            format!("{many} attempts asked for it within 50 ms after {who} had let it go")
         }
         _ => match hold.deadline {
             Some(deadline) => {

@@ -88,11 +88,29 @@ impl Attempt {
     /// When and as what it ended, if its process ends now: one that was refused and had asked no
     /// more for longer than it usually takes was over before.
     pub fn at_exit(&self, now: u64) -> (u64, &'static str) {
-        let over = self.requests <= 1 || now.saturating_sub(self.last) > 2 * self.usual();
+        let quiet = now.saturating_sub(self.last) > 2 * self.usual();
+        let over = self.spent || self.requests <= 1 || quiet;
         match over && !self.in_flight {
             true => (self.last, "gave_up"),
             false => (now, "thread_exit"),
         }
+    }
+
+    /// Notes who the server says has the lock.
+    pub fn note(&mut self, said: Option<Said>, holds: &Holds) {
+        let Some(said) = said else { return };
+        let known = said.owner.and_then(|owner| holds.of_owner(owner));
+        let by_server = || {
+            let name = said.words.as_deref().map_or_else(
+                || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
+                str::to_owned,
+            );
+            Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
+        };
+        if self.holder.is_none() {
+            self.holder = Some(known.unwrap_or_else(by_server));
+        }
+        self.said = said.words.or_else(|| self.said.take());
     }
 
     fn asks(&mut self, time: u64, owner: Option<Owner>) {
@@ -251,21 +269,4 @@ fn begun(asking: &Asking) -> Attempt {
         asked: asking.time,
         gaps: Vec::new(),
     }
-}
-
-/// Notes who the server says has the lock.
-pub fn note_said(attempt: &mut Attempt, said: Option<Said>, holds: &Holds) {
-    let Some(said) = said else { return };
-    let known = said.owner.and_then(|owner| holds.of_owner(owner));
-    let by_server = || {
-        let name = said.words.as_deref().map_or_else(
-            || said.owner.map(|owner| format!("owner {:016x}", owner.0)).unwrap_or_default(),
-            str::to_owned,
-        );
-        Holder { id: ThreadId::default(), name, source: HolderSource::Server, gone: false }
-    };
-    if attempt.holder.is_none() {
-        attempt.holder = Some(known.unwrap_or_else(by_server));
-    }
-    attempt.said = said.words.or_else(|| attempt.said.take());
 }

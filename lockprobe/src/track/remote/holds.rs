@@ -12,6 +12,11 @@ use crate::track::identity::{Role, span_id};
 
 /// Most holders of one lock: readers, or the places of a semaphore.
 const AT_MOST: usize = 4096;
+/// Most gaps between renewals that are remembered, and fewest that make a habit.
+const GAPS: usize = 8;
+const HABIT: usize = 2;
+/// So many renewals have to be missed: one may be late.
+const MISSED: u64 = 2;
 
 /// A lock as it was granted.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +47,8 @@ pub struct Hold {
     /// Its lease ended, and that was said.
     pub overrun: bool,
     precision: Precision,
+    /// Between a renewal and the one before it.
+    gaps: Vec<u64>,
 }
 
 impl Hold {
@@ -58,6 +65,18 @@ impl Hold {
     /// Whether it is over by its lease.
     pub fn has_ended(&self, now: u64) -> bool {
         self.remote.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether renewals that were to be expected by then are missing, and the lease goes on.
+    pub fn is_overdue(&self, moment: u64) -> bool {
+        let hold = &self.remote;
+        if self.gaps.len() < HABIT || hold.gone || self.has_ended(moment) {
+            return false;
+        }
+        let mut gaps = self.gaps.clone();
+        gaps.sort_unstable();
+        let usual = gaps[gaps.len() / 2];
+        moment.saturating_sub(hold.renewed) > usual.saturating_mul(MISSED)
     }
 
     /// Whether a lock of its kind stays when its holder is gone, unless it has a lease. Where no lease
@@ -188,7 +207,7 @@ impl Holds {
             gone: false,
         };
         let precision = if seen { Precision::Exact } else { Precision::LowerBound };
-        self.0.push(Hold { remote, overrun: false, precision });
+        self.0.push(Hold { remote, overrun: false, precision, gaps: Vec::new() });
         let last = self.0.len() - 1;
         &mut self.0[last]
     }
@@ -214,6 +233,10 @@ impl Holds {
             }
         };
         let hold = &mut self.0[at];
+        if hold.gaps.len() == GAPS {
+            hold.gaps.remove(0);
+        }
+        hold.gaps.push(step.time.saturating_sub(hold.remote.renewed));
         hold.remote.renewals += 1;
         hold.remote.renewed = step.time;
         hold.overrun = false;

@@ -4,7 +4,8 @@
 //! graph is made of. Never: a backend, a clock.
 
 mod attempts;
-mod displaced;
+mod doubts;
+mod herd;
 mod holds;
 mod spans;
 #[cfg(test)]
@@ -13,8 +14,9 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use attempts::{Asking, Attempts, note_said};
-use displaced::{AllDisplaced, Displaced};
+use attempts::{Asking, Attempts};
+use doubts::Doubt;
+use herd::Herd;
 use holds::{Granted, Hold, Holds};
 
 use super::{LockTable, Ongoing, Span};
@@ -25,6 +27,9 @@ use crate::model::{
 
 /// Most locks with attempts or holds at a time.
 const AT_MOST: usize = 65_536;
+/// A lease begins when the server grants it and is counted from when that is read: it may end so
+/// much earlier than it seems, nanoseconds.
+const READ_LATE: u64 = 100_000_000;
 /// A lock that was let go this long before it was given to another was not handed over, nanoseconds.
 const HAND_OVER: u64 = 10_000_000_000;
 
@@ -42,7 +47,9 @@ struct Lock {
     description: Arc<LockDescription>,
     attempts: Attempts,
     holds: Holds,
-    displaced: AllDisplaced,
+    /// Holds in whose place another came.
+    doubts: Vec<Doubt>,
+    herd: Herd,
     /// Who let it go last, when, and that hold.
     let_go: Option<(Holder, u64, SpanId)>,
 }
@@ -69,7 +76,7 @@ impl RemoteLocks {
         let id = step.lock.id;
         if self.locks.len() >= AT_MOST && !self.locks.contains_key(&id) {
             let before = self.locks.len();
-            self.locks.retain(|_, lock| !lock.is_idle());
+            self.locks.retain(|_, lock| lock.is_busy());
             self.evicted += (before - self.locks.len()) as u64;
             if self.locks.len() >= AT_MOST {
                 self.evicted += 1;
@@ -80,7 +87,8 @@ impl RemoteLocks {
             description: step.lock.clone(),
             attempts: Attempts::default(),
             holds: Holds::default(),
-            displaced: AllDisplaced::default(),
+            doubts: Vec::new(),
+            herd: Herd::default(),
             let_go: None,
         });
         // What was a candidate may be certain by now.
@@ -101,7 +109,9 @@ impl RemoteLocks {
                 attempt.last = now;
             }
             lock.look(now, table);
+            lock.doubted(now, out);
             lock.clocks(now, out);
+            out.notices.extend(lock.herd.tick(now));
         }
     }
 
@@ -127,9 +137,7 @@ impl RemoteLocks {
                 span.outcome = Outcome::Waiting;
                 out.spans.push(Span::Acquire(span));
             }
-            for displaced in lock.displaced.settled(u64::MAX) {
-                lock.overlapped(displaced, out);
-            }
+            lock.never_settled(out);
             for hold in lock.holds.take_all() {
                 let (end, how) = match hold.remote.deadline {
                     Some(deadline) if deadline <= now => (deadline, HoldEnd::Expired),
@@ -145,6 +153,12 @@ impl RemoteLocks {
         });
     }
 
+    /// Holds whose holders have missed two renewals by a moment, while their leases go on.
+    pub fn overdue(&self, moment: u64) -> impl Iterator<Item = &crate::model::RemoteHold> {
+        let holds = self.locks.values().flat_map(|lock| lock.holds.iter());
+        holds.filter(move |hold| hold.is_overdue(moment)).map(|hold| &hold.remote)
+    }
+
     /// What is held now.
     pub fn holds(&self) -> impl Iterator<Item = &crate::model::RemoteHold> {
         self.locks.values().flat_map(|lock| lock.holds.iter().map(|hold| &hold.remote))
@@ -152,11 +166,18 @@ impl RemoteLocks {
 }
 
 impl Lock {
+    fn is_busy(&self) -> bool {
+        !self.attempts.is_empty() || !self.holds.is_empty() || !self.doubts.is_empty()
+    }
+
     fn apply(&mut self, step: RemoteStep, table: &mut LockTable, out: &mut Outcomes) {
         let RemoteStep { time, thread, owner, server, connection, .. } = step;
         // Whoever prolongs a lease was in time if the server says so.
         if !matches!(step.act, RemoteAct::Renewed { .. }) {
             self.clocks(time, out);
+        }
+        if self.settle(&step, out) {
+            return;
         }
         match step.act {
             RemoteAct::Asked { mode, lease, queued } => {
@@ -172,22 +193,17 @@ impl Lock {
             }
             RemoteAct::Ended { error, holder } => {
                 let Some(attempt) = self.attempts.find(&thread, owner) else { return };
-                note_said(attempt, holder, &self.holds);
+                attempt.note(holder, &self.holds);
                 if error == "gave_up" && attempt.requests > 0 {
                     // It may come back with another nonce: silence will tell.
-                    attempt.spent = true;
-                    attempt.in_flight = false;
-                    attempt.last = time;
+                    (attempt.spent, attempt.in_flight, attempt.last) = (true, false, time);
                     return;
                 }
                 if let Some(attempt) = self.attempts.take(&thread, owner) {
                     self.end_attempt(attempt, time, error, table, out);
                 }
             }
-            RemoteAct::Renewed { lease } => match self.displaced.of_step(&step) {
-                Some(displaced) => displaced.hold.remote.renewals += 1,
-                None => self.holds.renewed(&self.description, &step, lease),
-            },
+            RemoteAct::Renewed { lease } => self.holds.renewed(&self.description, &step, lease),
             RemoteAct::Released => self.over(&step, HoldEnd::Released, None, out),
             RemoteAct::ReleasedOnce => {}
             RemoteAct::ReleaseRefused => {
@@ -206,7 +222,9 @@ impl Lock {
 
     fn asked(&mut self, asking: &Asking, table: &mut LockTable) {
         let holder = self.holds.holder_for(asking.thread.id.pid, asking.owner);
-        if let Some((attempt, true)) = self.attempts.ask(asking) {
+        let Some((attempt, fresh)) = self.attempts.ask(asking) else { return };
+        self.herd.asks(asking.time, (attempt.thread.id, attempt.since));
+        if fresh {
             attempt.holder = holder;
             if asking.queued {
                 self.look(asking.time, table);
@@ -229,7 +247,7 @@ impl Lock {
         attempt.last = time;
         attempt.refusals += 1;
         attempt.ahead = attempt.ahead.or(ahead);
-        note_said(attempt, holder, &self.holds);
+        attempt.note(holder, &self.holds);
         self.look(time, table);
     }
 
@@ -238,6 +256,10 @@ impl Lock {
         let (description, holds) = (&self.description, &self.holds);
         for attempt in self.attempts.iter_mut().filter(|a| a.refusals > 0 || a.queued) {
             let current = holds.holder_for(attempt.thread.id.pid, attempt.owner());
+            // Where the server only answers when it gives the lock, the holder may come to light later.
+            if attempt.queued && attempt.holder.is_none() {
+                attempt.holder = current.clone();
+            }
             table.begin_remote(Ongoing {
                 lock: description.clone(),
                 thread: attempt.thread,
@@ -278,23 +300,28 @@ impl Lock {
         }
         let mode = if granted.mode == Mode::Unknown { span.mode } else { granted.mode };
         let granted = Granted { mode, ..granted };
+        let mut doubtful = Vec::new();
         for other in self.holds.in_the_way(&granted) {
-            if let Some(deadline) = other.remote.deadline.filter(|_| other.has_ended(granted.time))
-            {
-                self.end_hold(other, deadline, HoldEnd::Expired, out);
-                continue;
+            let ended = other.has_ended(granted.time + READ_LATE);
+            if ended && !other.overrun && !other.remote.gone {
+                out.notices.push(other.notice(NoticeKind::Overrun, granted.time, None));
             }
-            let by = (granted.thread, granted.owner);
-            let displaced = Displaced { hold: other, at: granted.time, by };
-            if let Some(oldest) = self.displaced.add(displaced) {
-                self.overlapped(oldest, out);
-            }
+            let end = match other.remote.gone {
+                true => HoldEnd::Orphaned,
+                false if ended => HoldEnd::Expired,
+                false => {
+                    doubtful.push(other);
+                    continue;
+                }
+            };
+            let until = other.remote.deadline.unwrap_or(granted.time).min(granted.time);
+            self.end_hold_at(other, until, granted.time, end, out);
         }
         let hold = self.holds.add(&self.description, granted, span.id, attempt.is_some());
         if granted.lease.is_none() && hold.should_expire() {
             out.notices.push(hold.notice(NoticeKind::Immortal, granted.time, None));
         }
-        out.spans.push(Span::Acquire(span));
+        self.doubt(doubtful, span, granted.owner, out);
     }
 
     /// The hold a step is about is over.
@@ -305,15 +332,7 @@ impl Lock {
         notice: Option<NoticeKind>,
         out: &mut Outcomes,
     ) {
-        let hold = self.holds.take(step).or_else(|| {
-            let displaced = self.displaced.take(step)?;
-            // That the server let it go says that it had been his until then.
-            if !matches!(end, HoldEnd::Released | HoldEnd::ConnectionClosed) {
-                displaced.tell(out);
-            }
-            Some(displaced.hold)
-        });
-        let Some(hold) = hold else { return };
+        let Some(hold) = self.holds.take(step) else { return };
         if let Some(kind) = notice {
             // That the lease ended has been said where it has.
             let said = kind == NoticeKind::Lost && hold.overrun;
@@ -341,17 +360,6 @@ impl Lock {
         }
     }
 
-    /// Another had the lock while this hold went on.
-    fn overlapped(&mut self, displaced: Displaced, out: &mut Outcomes) {
-        displaced.tell(out);
-        let (end, how) = displaced.end();
-        self.end_hold(displaced.hold, end, how, out);
-    }
-
-    fn is_idle(&self) -> bool {
-        self.attempts.is_empty() && self.holds.is_empty() && self.displaced.is_empty()
-    }
-
     fn end_hold(&mut self, hold: Hold, end: u64, how: HoldEnd, out: &mut Outcomes) {
         self.end_hold_at(hold, end, end, how, out);
     }
@@ -360,15 +368,15 @@ impl Lock {
     fn end_hold_at(&mut self, hold: Hold, end: u64, now: u64, how: HoldEnd, out: &mut Outcomes) {
         out.notices.push(hold.notice(NoticeKind::Over, now, None));
         let span = hold.span(end, how);
-        self.let_go = Some((span.holder.clone(), span.end, span.id));
+        self.herd.let_go(span.end, &hold.remote);
+        if self.let_go.as_ref().is_none_or(|(_, time, _)| *time <= span.end) {
+            self.let_go = Some((span.holder.clone(), span.end, span.id));
+        }
         out.spans.push(Span::Hold(span));
     }
 
     /// Leases that ended by the clock.
     fn clocks(&mut self, now: u64, out: &mut Outcomes) {
-        for displaced in self.displaced.settled(now) {
-            self.overlapped(displaced, out);
-        }
         for hold in self.holds.newly_overrun(now) {
             let deadline = hold.remote.deadline.unwrap_or(now);
             if hold.remote.gone {

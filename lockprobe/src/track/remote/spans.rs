@@ -51,7 +51,7 @@ impl Lock {
         }
     }
 
-    /// An attempt ends without the lock.
+    /// An attempt is over without the lock.
     pub(super) fn end_attempt(
         &self,
         attempt: Attempt,
@@ -61,8 +61,10 @@ impl Lock {
         out: &mut Outcomes,
     ) {
         let mut span = self.acquire(&attempt, end, table);
+        // One that was in the server's queue waited, however short.
+        let gave_up = error == "gave_up" && !attempt.queued;
         let once = attempt.requests <= 1 && attempt.refusals <= 1;
-        let refused = once && matches!(error, "refused" | "gave_up");
+        let refused = once && (error == "refused" || gave_up);
         (span.outcome, span.error) = match refused {
             true => (Outcome::Refused, None),
             false => (Outcome::Abandoned, Some(error)),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::framing::{lock, owner};
-use crate::model::{HolderSource, LockKind, Owner, ThreadId};
+use crate::model::{LockKind, Owner, ThreadId};
 use crate::track::wait_for;
 
 const MS: u64 = 1_000_000;
@@ -184,6 +184,24 @@ fn two_threads_of_a_process_are_two_attempts_and_new_nonces_are_one() {
 }
 
 #[test]
+fn who_watches_and_asks_again_with_another_nonce_waits_once() {
+    check(
+        "0 10 a acquires 90000
+         10 20 b asks 5000
+         11 20 b refused
+         12 20 b queues 5000
+         9000 tick
+         9100 10 a releases
+         9105 20 b gives_up
+         9105 20 c asks 5000
+         9106 20 c acquires 5000",
+        "10 acquired 0-0 x1
+         10 held 0-9100 released
+         20 acquired 10-9106 x3 for 10 from 10",
+    );
+}
+
+#[test]
 fn silence_ends_an_attempt_where_it_was_last_heard_of() {
     check(
         "0 10 a acquires 90000
@@ -241,10 +259,11 @@ fn two_holders_at_a_time_are_noticed_and_readers_are_not() {
     check(
         "0 10 a acquires 5000
          100 20 b acquires 5000
-         601 tick",
+         700 tick
+         720 tick",
         "10 acquired 0-0 x1
-         20 acquired 100-100 x1
          10 held 0-100 revoked
+         20 acquired 100-100 x1
          ! Overlap of 10 at 100",
     );
     check(
@@ -258,71 +277,52 @@ fn two_holders_at_a_time_are_noticed_and_readers_are_not() {
 }
 
 #[test]
-fn an_answer_that_is_read_late_makes_no_second_holder() {
-    // The server let it go before it gave it to the next one, who was quicker to read that.
-    check(
-        "0 10 a acquires 5000
-         100 20 b asks 5000
-         101 20 b refused
-         150 20 b asks 5000
-         151 20 b acquires 5000
-         153 10 a releases
-         700 tick
-         800 20 b releases",
-        "10 acquired 0-0 x1
-         20 acquired 100-151 x2 for 10
-         10 held 0-153 released
-         20 held 151-800 released",
-    );
-    // A lease is counted from when it was read of, and ends a little earlier.
-    check(
-        "0 10 a acquires 500
-         499 20 b acquires 5000
-         1000 20 b releases
-         1001 tick",
-        "10 acquired 0-0 x1
-         20 acquired 499-499 x1
-         10 held 0-499 expired
-         20 held 499-1000 released
-         ! Overrun of 10 at 499",
-    );
-    // Whoever is told that it is not his had it too long.
+fn the_next_one_may_hear_of_its_turn_before_the_last_one_hears_that_it_is_over() {
+    let handed = |last: &str| {
+        let story = format!(
+            "0 10 a acquires 5000
+             10 20 b queues 5000
+             100 20 b acquires 5000
+             101 {last}
+             900 tick
+             950 20 b releases"
+        );
+        let picture = World::after(&story).picture();
+        picture.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = |end: &str| {
+        [
+            "10 acquired 0-0 x1",
+            &format!("10 held 0-100 {end}"),
+            "20 acquired 10-100 x1 for 10 from 10",
+            "20 held 100-950 released",
+        ]
+        .map(str::to_owned)
+    };
+    assert_eq!(handed("10 a releases"), expected("released"));
+    assert_eq!(handed("10 - removes"), expected("released"));
+    assert_eq!(handed("10 - disconnects"), expected("connection_closed"));
+    // A renewal says nothing: its answer may be late as well.
     check(
         "0 10 a acquires 5000
          100 20 b acquires 5000
-         200 10 a late",
+         101 10 a renews 5000
+         102 10 a releases
+         103 end",
         "10 acquired 0-0 x1
+         10 held 0-100 released
          20 acquired 100-100 x1
-         10 held 0-200 expired
-         ! Overlap of 10 at 100
-         ! LateRelease of 10 at 200",
+         20 held 100-103 unknown",
     );
-}
-
-#[test]
-fn a_process_that_ends_had_given_up_if_it_had_asked_no_more() {
+    // What nobody knows by the end is not said.
     check(
-        "0 10 a acquires 90000
-         100 20 b asks
-         101 20 b refused
-         500 exit 20
-         600 30 c asks
-         601 30 c refused
-         650 30 c asks
-         651 30 c refused
-         900 exit 30
-         1000 40 d asks
-         1001 40 d refused
-         1050 40 d asks
-         1051 40 d refused
-         1090 exit 40
-         1100 50 e asks
-         1200 exit 50",
+        "0 10 a acquires 5000
+         100 20 b acquires 5000
+         200 end",
         "10 acquired 0-0 x1
-         20 refused 100-101 x1 for 10
-         30 abandoned gave_up 600-651 x2 for 10
-         40 abandoned thread_exit 1000-1090 x2 for 10
-         50 abandoned thread_exit 1100-1200 x1 for 10",
+         10 held 0-100 unknown
+         20 acquired 100-100 x1
+         20 held 100-200 unknown",
     );
 }
 
@@ -341,6 +341,31 @@ fn a_dead_holder_leaves_the_lock_until_its_lease_ends() {
          10 held 0-500 orphaned
          20 acquired 200-551 x2 for 10 from 10
          ! Orphaned of 10 at 100",
+    );
+}
+
+#[test]
+fn who_ends_waits_no_more() {
+    check(
+        "0 10 a acquires 90000
+         1 20 b asks
+         2 20 b refused
+         3 30 c asks
+         4 30 c refused
+         5 30 c asks
+         6 30 c refused
+         7 40 d queues
+         8 exit 20
+         9 exit 30
+         10 exit 40
+         11 50 e queues
+         12 50 e gives_up
+         20 exit 50",
+        "10 acquired 0-0 x1
+         20 refused 1-2 x1 for 10
+         30 abandoned thread_exit 3-9 x2 for 10
+         40 abandoned thread_exit 7-10 x1 for 10
+         50 abandoned gave_up 11-12 x1 for 10",
     );
 }
 
@@ -393,6 +418,70 @@ fn what_the_server_says_of_the_holder_is_said() {
     );
 }
 
+/// Nine that ask at these times beside a release at 1000 ms, and what is noticed.
+fn nine_ask(each: impl Fn(u32) -> Vec<u64>) -> Vec<String> {
+    let mut lines = vec![(0, "0 10 a acquires 90000".to_owned())];
+    for n in 2..11 {
+        for time in each(n) {
+            lines.push((time, format!("{time} {n}0 n{n} asks 5000")));
+            lines.push((time, format!("{time} {n}0 n{n} refused")));
+        }
+    }
+    lines.push((1000, "1000 10 a releases".to_owned()));
+    lines.push((1200, "1200 tick".to_owned()));
+    lines.sort_by_key(|(time, _)| *time);
+    let story: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+    let picture = World::after(&story.join("\n")).picture();
+    picture.lines().filter(|line| line.contains("Herd")).map(str::to_owned).collect()
+}
+
+#[test]
+fn many_that_ask_when_a_lock_is_let_go_are_a_herd_and_pollers_are_not() {
+    let woken = nine_ask(|n| vec![100, 1001 + u64::from(n)]);
+    assert_eq!(woken, ["! Herd(9) of 10 at 1000"]);
+    let pollers = nine_ask(|n| (0..28).map(|k| 40 * k + u64::from(n)).collect());
+    assert!(pollers.is_empty(), "{pollers:?}");
+    let few = nine_ask(|n| if n < 9 { vec![1001 + u64::from(n)] } else { Vec::new() });
+    assert!(few.is_empty(), "{few:?}");
+    let late = nine_ask(|n| vec![1040 + 5 * u64::from(n)]);
+    assert!(late.is_empty(), "{late:?}");
+}
+
+#[test]
+fn a_herd_is_told_of_once_in_a_while() {
+    let herd = |time: u64| {
+        let mut story =
+            format!("{time} 10 a{time} acquires 900\n{} 10 a{time} releases\n", time + 50);
+        for n in 2..11 {
+            let at = time + 51 + n;
+            story += &format!("{at} {n}0 n{n} asks\n{at} {n}0 n{n} refused\n");
+        }
+        story + &format!("{} tick\n", time + 300)
+    };
+    let story = herd(0) + &herd(1000) + &herd(9900) + &herd(10_500);
+    let picture = World::after(&story).picture();
+    let told: Vec<&str> = picture.lines().filter(|line| line.contains("Herd")).collect();
+    assert_eq!(told, ["! Herd(9) of 10 at 50", "! Herd(9) of 10 at 10550"]);
+}
+
+#[test]
+fn who_renews_regularly_is_overdue_after_two_renewals_that_were_missed() {
+    let renewals = |upto: u64| {
+        let mut story = "0 10 a acquires 900\n".to_owned();
+        for time in (1..=upto).map(|n| n * 300) {
+            story += &format!("{time} 10 a renews 900\n");
+        }
+        World::after(&story)
+    };
+    let overdue = |world: &World, ms: u64| world.locks.overdue(ms * MS).count();
+    let world = renewals(3);
+    assert_eq!([1200, 1500, 1501].map(|ms| overdue(&world, ms)), [0, 0, 1]);
+    // Its lease is over: it is stale.
+    assert_eq!(overdue(&world, 1800), 0);
+    // Once is no habit.
+    assert_eq!(overdue(&renewals(1), 1000), 0);
+}
+
 #[test]
 fn a_circle_through_two_servers_locks_is_in_the_graph() {
     let mut world = World::after("0 10 a acquires 90000");
@@ -420,4 +509,31 @@ fn the_same_nonce_twice_is_one_hold() {
     assert_eq!(world.picture(), "10 acquired 0-0 x1\n");
     let holds: Vec<Option<Owner>> = world.locks.holds().map(|hold| hold.owner).collect();
     assert_eq!(holds, [Some(owner(b"a"))]);
+}
+
+#[test]
+fn a_process_that_ends_had_given_up_if_it_had_asked_no_more() {
+    check(
+        "0 10 a acquires 90000
+         100 20 b asks
+         101 20 b refused
+         500 exit 20
+         600 30 c asks
+         601 30 c refused
+         650 30 c asks
+         651 30 c refused
+         900 exit 30
+         1000 40 d asks
+         1001 40 d refused
+         1050 40 d asks
+         1051 40 d refused
+         1090 exit 40
+         1100 50 e asks
+         1200 exit 50",
+        "10 acquired 0-0 x1
+         20 refused 100-101 x1 for 10
+         30 abandoned gave_up 600-651 x2 for 10
+         40 abandoned thread_exit 1000-1090 x2 for 10
+         50 abandoned thread_exit 1100-1200 x1 for 10",
+    );
 }
