@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 
 
 class Truth:
@@ -71,6 +72,8 @@ def child(work):
         try:
             work()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return pid

@@ -78,11 +78,13 @@ public class Curator {
         CuratorFramework client =
                 CuratorFrameworkFactory.newClient(args[0], 4000, 4000, new RetryOneTime(100));
         client.start();
+        client.blockUntilConnected();
         switch (args[1]) {
             case "mutex" -> hold(new InterProcessMutex(client, "/curator/mutex"), hold, "mutex");
             case "try" -> {
                 var mutex = new InterProcessMutex(client, "/curator/mutex");
-                say(mutex.acquire(200, TimeUnit.MILLISECONDS) ? "got" : "timeout");
+                say("ask mutex");
+                say(mutex.acquire(200, TimeUnit.MILLISECONDS) ? "got mutex" : "timeout mutex");
             }
             case "rw" -> {
                 var both = new InterProcessReadWriteLock(client, "/curator/rw");

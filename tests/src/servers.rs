@@ -1,6 +1,8 @@
 //! Lock servers, started for a test on ports of their own and ended with it.
 
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -109,6 +111,67 @@ impl Server {
         })
     }
 
+    /// ZooKeeper, of one server; sessions are of 0.4 s to 4 s.
+    pub fn zookeeper() -> Self {
+        Self::start(|home, port| {
+            let settings = home.join("zoo.cfg");
+            let lines = [
+                format!("dataDir={}", home.display()),
+                format!("clientPort={port}"),
+                "clientPortAddress=127.0.0.1\ntickTime=200\nadmin.enableServer=false\n".to_owned(),
+            ];
+            std::fs::write(&settings, lines.join("\n")).expect("a file of settings");
+            let mut command = java();
+            command.args(["-cp", &classes(ZOOKEEPER)]);
+            command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(settings);
+            command
+        })
+    }
+
+    /// PostgreSQL, with a database called `shop`; anybody at this machine is let in.
+    pub fn postgres() -> Self {
+        Self::start(|home, port| {
+            let files = home.join("data");
+            let program = |name: &str| unprivileged(home, &postgres_programs().join(name));
+            let mut make = program("initdb");
+            make.args(["--auth=trust", "--username=postgres", "--no-locale", "--encoding=UTF8"]);
+            run(make.arg("--no-sync").arg("-D").arg(&files));
+            let mut single = program("postgres");
+            single.arg("--single").arg("-D").arg(&files).arg("postgres");
+            give(&mut single, "CREATE DATABASE shop\n");
+            let mut command = program("postgres");
+            command.arg("-D").arg(&files).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
+            command.arg("-k").arg(home).args(["-c", "fsync=off"]);
+            command
+        })
+    }
+
+    /// memcached.
+    pub fn memcached() -> Self {
+        Self::start(|_, port| {
+            let mut command = Command::new("memcached");
+            command.args(["-u", "nobody", "-m", "16", "-l", "127.0.0.1", "-p"]);
+            command.arg(port.to_string());
+            command
+        })
+    }
+
+    /// MariaDB, with a `root` that has no password.
+    pub fn mariadb() -> Self {
+        Self::start(|home, port| {
+            let files = format!("--datadir={}", home.join("data").display());
+            let mut make = unprivileged(home, Path::new("/usr/bin/mariadb-install-db"));
+            make.args(["--no-defaults", "--skip-test-db", &files]);
+            run(make.arg("--auth-root-authentication-method=normal"));
+            let mut command = unprivileged(home, Path::new("/usr/sbin/mariadbd"));
+            command.args(["--no-defaults", &files, "--bind-address=127.0.0.1"]);
+            command.args([&format!("--port={port}"), "--innodb-buffer-pool-size=16M"]);
+            command.arg(format!("--socket={}", home.join("socket").display()));
+            command.arg("--innodb-lock-wait-timeout=1");
+            command
+        })
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -128,6 +191,66 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What ZooKeeper's server is made of.
+const ZOOKEEPER: &[&str] = &["zookeeper", "zookeeper-jute", "netty-all", "slf4j-api", "slf4j-nop"];
+/// What Curator is made of.
+pub const CURATOR: &[&str] = &[
+    "curator-recipes",
+    "curator-framework",
+    "curator-client",
+    "zookeeper",
+    "zookeeper-jute",
+    "netty-all",
+    "guava",
+    "slf4j-api",
+    "slf4j-nop",
+];
+
+/// A path of classes, of these libraries of Debian's.
+pub fn classes(libraries: &[&str]) -> String {
+    let jars = libraries.iter().map(|name| format!("/usr/share/java/{name}.jar"));
+    jars.collect::<Vec<_>>().join(":")
+}
+
+/// Java, that is soon up.
+fn java() -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+    command
+}
+
+/// Where Debian has the programs of PostgreSQL.
+fn postgres_programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.map(|entry| entry.path()).max().expect("PostgreSQL; `cargo xtask setup`");
+    newest.join("bin")
+}
+
+/// A program run by a user who may do little, and whose folder this becomes: databases refuse root.
+fn unprivileged(home: &Path, program: &Path) -> Command {
+    const NOBODY: u32 = 65534;
+    std::os::unix::fs::chown(home, Some(NOBODY), Some(NOBODY)).expect("root");
+    let mut command = Command::new(program);
+    command.uid(NOBODY).gid(NOBODY).current_dir(home).env("HOME", home);
+    command
+}
+
+/// Runs a command to its end, which is to be a good one.
+fn run(command: &mut Command) {
+    give(command, "");
+}
+
+/// The same with something to read.
+fn give(command: &mut Command, input: &str) {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    let ended = child.wait_with_output().expect("our child");
+    assert!(ended.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ended.stderr));
 }
 
 /// etcd's own client.

@@ -80,25 +80,69 @@ fn search(buffers: &Call) -> u32 {
     0
 }
 
-/// A row description whose first column is called after a function that locks, or an error.
+/// Messages before the rows that are looked at: the answers to Parse, Bind and Describe, notices.
+const MESSAGES: u32 = 6;
+
+/// A row description whose first column is called after a function that locks, or an error: at the
+/// beginning, behind what precedes rows, or of a transaction that has failed, wherever it is.
 #[inline(always)]
-pub fn is_telling_of_postgres(head: &Call) -> u32 {
-    if head.byte(0) == b'E' {
-        return TELLING;
+pub fn is_telling_of_postgres(answer: &Call) -> u32 {
+    // Z, a length of five, E.
+    const FAILED: u64 = 0x45_0500_0000_5a;
+    let mut at = 0u64;
+    let mut i = 0;
+    while i < MESSAGES && at + 5 <= answer.first_length {
+        // Its kind, and its length without that, most significant byte first.
+        let word = read_user(answer.first + at, 0u64);
+        match word as u8 {
+            b'E' => return TELLING,
+            b'T' => {
+                let name = read_user(answer.first + at + 7, 0u32);
+                if name & 0xff_ffff == 0x5f_6770 {
+                    return LOCKS;
+                }
+            }
+            b'1' | b'2' | b'3' | b't' | b'n' | b'N' | b'S' => {}
+            _ => break,
+        }
+        at += 1 + u64::from(((word >> 8) as u32).swap_bytes());
+        i += 1;
     }
-    // A description after the answer to Bind, which has five bytes.
-    let start = if head.byte(0) == b'2' { 5 } else { 0 };
-    let name = head.word(start + 7);
-    let described = head.byte(start) == b'T' && name as u32 & 0xff_ffff == 0x5f_6770;
-    u32::from(described) * LOCKS
+    if at == 0 || answer.first_length < 8 {
+        return 0;
+    }
+    let last = read_user(answer.first + answer.first_length - 8, 0u64);
+    u32::from(last >> 16 == FAILED) * TELLING
 }
 
-/// An error: lock wait time-out, or deadlock.
+/// Packets that are looked at: the number of columns, their descriptions, and their end.
+const PACKETS: u32 = 18;
+
+/// An error, lock wait time-out or deadlock: at the beginning, or behind the descriptions of a few
+/// columns.
 #[inline(always)]
-pub fn is_telling_of_mysql(head: &Call) -> u32 {
+pub fn is_telling_of_mysql(answer: &Call) -> u32 {
     const LOCK_WAIT_TIMEOUT: u16 = 1205;
     const DEADLOCK: u16 = 1213;
-    let code = u16::from_le_bytes([head.byte(5), head.byte(6)]);
-    let error = head.byte(4) == 0xff && (code == LOCK_WAIT_TIMEOUT || code == DEADLOCK);
-    u32::from(error) * TELLING
+    /// How the description of a column begins: its catalogue is called "def".
+    const COLUMN: u32 = u32::from_le_bytes(*b"\x03def");
+    let mut at = 0u64;
+    let mut i = 0;
+    while i < PACKETS && at + 7 <= answer.first_length {
+        // A length of three bytes, a number, and what the packet says.
+        let word = read_user(answer.first + at, 0u64);
+        let length = word & 0xff_ffff;
+        let first = (word >> 32) as u8;
+        if first == 0xff {
+            let code = (word >> 40) as u16;
+            return u32::from(code == LOCK_WAIT_TIMEOUT || code == DEADLOCK) * TELLING;
+        }
+        let columns = i == 0 && length == 1;
+        if !columns && (word >> 32) as u32 != COLUMN && first != 0xfe {
+            return 0;
+        }
+        at += 4 + length;
+        i += 1;
+    }
+    0
 }

@@ -187,7 +187,7 @@ fn on_received(socket: &mut Socket, call: &mut Call) -> bool {
     let mut flags = 0;
     let mut limit = call.length;
     if socket.flags & socket_flag::CAPTURED == 0 {
-        if !interest::speaks_for_itself(socket) || !interest::is_telling(socket, call) {
+        if !interest::speaks_for_itself(socket) || !interest::is_telling(socket) {
             return false;
         }
         flags = bytes_flag::SKIPPED;

@@ -34,6 +34,27 @@ const NEEDS: &[Need] = &[
     Need { package: "openssl", proof: "openssl", why: "it makes keys for those tests" },
     Need { package: "etcd-server", proof: "etcd", why: "live tests watch its clients" },
     Need { package: "etcd-client", proof: "etcdctl", why: "live tests watch it" },
+    Need { package: "memcached", proof: "memcached", why: "live tests watch its clients" },
+    Need {
+        package: "libzookeeper-java",
+        proof: "/usr/share/java/zookeeper.jar",
+        why: "live tests watch clients of its server",
+    },
+    Need {
+        package: "libcurator-recipes-java",
+        proof: "/usr/share/java/curator-recipes.jar",
+        why: "a client of ZooKeeper in Java",
+    },
+    Need {
+        package: "postgresql-15",
+        proof: "/usr/lib/postgresql/15/bin/postgres",
+        why: "live tests watch its clients",
+    },
+    Need {
+        package: "mariadb-server",
+        proof: "/usr/sbin/mariadbd",
+        why: "live tests watch its clients",
+    },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },
 ];
 

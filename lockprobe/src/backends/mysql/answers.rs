@@ -346,9 +346,11 @@ impl Talk {
         out: &mut Vec<RemoteStep>,
     ) {
         match packet.get(4..) {
-            Some(payload @ [0xff, ..]) if packet[3] == 1 => {
+            // Descriptions of columns may precede it; nothing else begins like that.
+            Some(payload @ [0xff, ..]) => {
                 self.tell_error(time, time, thread, meaning::error(payload), None, out);
             }
+            _ if self.left_out => {}
             _ => ears.unpaired += 1,
         }
     }

@@ -13,8 +13,9 @@
 //! observation began is known by the names of its columns, which repeat the call unless it has an
 //! alias. Servers before MySQL 5.7.5 and MariaDB 10.0.2 let go of one lock when they give another,
 //! unheard. A deadlock does not name the others. Tables locked by LOCK TABLES are not followed, and
-//! which row of which table an error is about is not said. Encrypted connections are read above the
-//! encryption or not at all.
+//! which row of which table an error is about is not said; the error of a statement without a word of
+//! locks is missed where it comes behind rows or more than 15 columns. Encrypted connections are read
+//! above the encryption or not at all.
 
 mod answers;
 mod commands;

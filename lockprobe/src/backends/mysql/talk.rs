@@ -114,7 +114,7 @@ pub struct Talk {
     /// What is owed is unknown; whether anything was received since.
     lost: Option<bool>,
     began: bool,
-    left_out: bool,
+    pub left_out: bool,
     sent: Flow,
     received: Flow,
     pub early: VecDeque<Early>,

@@ -136,6 +136,17 @@ fn what_cannot_be_told_is_counted() {
 }
 
 #[test]
+fn an_error_is_heard_behind_descriptions_whose_request_was_left_out() {
+    let end = packet(3, b"\xfe\0\0\0\0");
+    let error = packet(4, b"\xff\xb5\x04#HY000Lock wait timeout exceeded; try again");
+    let text = [packet(1, &[1]), packet(2, &column("state")), end, error].concat();
+    let (told, ears) = heard(&format!("7 A <! hex:{text}\n"));
+    let acts: Vec<&str> = told.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
+    assert_eq!((acts.as_slice(), ears), (["asked", "ended"].as_slice(), Ears::default()), "{told}");
+    assert!(told.contains("timeout"), "{told}");
+}
+
+#[test]
 fn rows_are_told_of_where_that_is_asked_for() {
     let rules = Rules { row_locks: true, ..Rules::default() };
     let mut rest = TALKS[3].0.lines();

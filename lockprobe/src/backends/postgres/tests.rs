@@ -129,6 +129,24 @@ fn a_statement_prepared_before_anyone_listened_is_known_by_its_columns() {
 }
 
 #[test]
+fn an_error_is_heard_behind_what_precedes_rows_of_a_request_that_was_left_out() {
+    let described = [b"\0\x01state\0".as_slice(), &[0; 18]].concat();
+    let row = message(b'D', b"\0\x01\0\0\0\x011");
+    let error = message(b'E', b"SERROR\0C55P03\0Mcanceling\0RProcessInterrupts\0\0");
+    let begins = [message(b'1', b""), message(b'2', b""), message(b'T', &described)].concat();
+    for text in [
+        [message(b'T', &described), error.clone()].concat(),
+        [begins.clone(), error.clone()].concat(),
+        [begins, row, error.clone(), message(b'Z', b"E")].concat(),
+    ] {
+        let (acts, ears) = acts(&format!("7 A <! hex:{text}\n"));
+        let [asked, ended] = &acts[..] else { panic!("{acts:?}") };
+        assert!(asked.starts_with("asked") && ended.starts_with("ended timeout"), "{acts:?}");
+        assert_eq!(ears, Ears::default());
+    }
+}
+
+#[test]
 fn what_was_not_captured_is_found_again_when_the_server_is_ready() {
     let take = query("select pg_try_advisory_lock(1)");
     let text = format!(

@@ -5,6 +5,17 @@ use super::names::Family;
 use super::session::{Here, Node, Session, State};
 use crate::model::{LockKind, Mode, RemoteAct, RemoteStep};
 
+/// How a node leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// It had the lock.
+    LetsGo,
+    /// It waited, for as long as it would.
+    TimesOut,
+    /// It had to wait, and would not.
+    GivesUp,
+}
+
 /// A node whose deletion was not answered this long after it was asked for counts as deleted.
 const PATIENCE: u64 = 50_000_000;
 
@@ -30,10 +41,11 @@ impl Session {
             return;
         }
         match node.state {
-            State::Held => node.state = State::Leaving(here.time, true),
+            State::Held => node.state = State::Leaving(here.time, Leave::LetsGo),
             State::Asked | State::Queued | State::Inner => {
                 node.told &= node.state != State::Inner;
-                node.state = State::Leaving(here.time, false);
+                let how = if node.waits { Leave::TimesOut } else { Leave::GivesUp };
+                node.state = State::Leaving(here.time, how);
             }
             State::Leaving(..) | State::Left => {}
         }
@@ -55,9 +67,9 @@ impl Session {
         let Some(at) = self.nodes.iter().position(|n| n.path == path) else { return };
         let node = &mut self.nodes[at];
         match (node.state, error) {
-            (State::Leaving(since, held), 0 | NO_NODE) => {
-                let refused = held && error == NO_NODE;
-                let act = if refused { RemoteAct::ReleaseRefused } else { left(held) };
+            (State::Leaving(since, how), 0 | NO_NODE) => {
+                let refused = how == Leave::LetsGo && error == NO_NODE;
+                let act = if refused { RemoteAct::ReleaseRefused } else { left(how) };
                 let time = if refused { here.time } else { since };
                 if node.told {
                     out.push(node.step(here, time, act));
@@ -67,8 +79,8 @@ impl Session {
             (State::Left, _) => {
                 self.nodes.remove(at);
             }
-            (State::Leaving(_, held), _) => {
-                node.state = if held { State::Held } else { State::Queued };
+            (State::Leaving(_, how), _) => {
+                node.state = if how == Leave::LetsGo { State::Held } else { State::Queued };
             }
             _ => {}
         }
@@ -83,13 +95,13 @@ impl Session {
     /// Time has passed: deletions nobody has answered count, since others may have the lock by now.
     pub fn tick(&mut self, now: u64, out: &mut Vec<RemoteStep>) {
         for node in &mut self.nodes {
-            let State::Leaving(since, held) = node.state else { continue };
+            let State::Leaving(since, how) = node.state else { continue };
             if now.saturating_sub(since) < PATIENCE {
                 continue;
             }
             node.state = State::Left;
             if node.told {
-                out.push(node.step(&node.here, since, left(held)));
+                out.push(node.step(&node.here, since, left(how)));
             }
         }
     }
@@ -100,7 +112,7 @@ impl Session {
         for node in &self.nodes {
             let (time, act) = match node.state {
                 State::Held => (here.time, RemoteAct::Lost { why: "session_expired" }),
-                State::Leaving(since, held) => (since, left(held)),
+                State::Leaving(since, how) => (since, left(how)),
                 State::Left => continue,
                 _ => (here.time, RemoteAct::Ended { error: "interrupted", holder: None }),
             };
@@ -140,7 +152,7 @@ impl Session {
         let act = match node.state {
             State::Held if alone && node.mode() == Mode::Exclusive => RemoteAct::Removed,
             State::Held => RemoteAct::Lost { why: "revoked" },
-            State::Leaving(_, held) => left(held),
+            State::Leaving(_, how) => left(how),
             _ => RemoteAct::Ended { error: "interrupted", holder: None },
         };
         if node.told && node.state != State::Left {
@@ -153,9 +165,11 @@ impl Session {
     }
 }
 
-fn left(held: bool) -> RemoteAct {
-    match held {
-        true => RemoteAct::Released,
-        false => RemoteAct::Ended { error: "gave_up", holder: None },
+fn left(how: Leave) -> RemoteAct {
+    match how {
+        Leave::LetsGo => RemoteAct::Released,
+        Leave::TimesOut => RemoteAct::Ended { error: "timeout", holder: None },
+        // It asked for its place and did not wait for its turn.
+        Leave::GivesUp => RemoteAct::Ended { error: "refused", holder: None },
     }
 }

@@ -25,6 +25,7 @@ mod session;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::HashMap;
 

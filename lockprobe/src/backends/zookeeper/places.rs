@@ -40,6 +40,7 @@ impl Session {
             path: [path, b"/"].concat(),
             number: 0,
             before: None,
+            waits: false,
             since: [here.time, 0],
             lasting: false,
             here: *here,

@@ -4,8 +4,8 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 
 use super::frame::{EPHEMERAL, NO_NODE};
+use super::leaving::Leave;
 use super::names::{self, Family};
-use crate::framing::shown;
 use crate::model::{LockDescription, Mode, Owner, RemoteAct, RemoteStep, Said, Thread};
 
 /// Most nodes of one session.
@@ -37,8 +37,8 @@ pub enum State {
     Held,
     /// It reads where its own session writes.
     Inner,
-    /// Its deletion was asked for then; it had the lock.
-    Leaving(u64, bool),
+    /// Its deletion was asked for then.
+    Leaving(u64, Leave),
     /// It is gone, and that was said before the server did.
     Left,
 }
@@ -64,6 +64,8 @@ pub struct Node {
     pub before: Option<(Vec<u8>, u32)>,
     /// When it was asked for, and when it got the lock.
     pub since: [u64; 2],
+    /// Its client looked for the end of the one before it: it did not merely try.
+    pub waits: bool,
     /// It is there for good, not for its session.
     pub lasting: bool,
     /// Who asked for it.
@@ -151,6 +153,7 @@ impl Session {
             path: path.to_vec(),
             number: 0,
             before: None,
+            waits: false,
             since: [since, 0],
             lasting: flags & EPHEMERAL == 0,
             here,
@@ -162,7 +165,7 @@ impl Session {
         self.nodes.push(node);
     }
 
-    fn asked(&self, node: &Node) -> RemoteAct {
+    pub(super) fn asked(&self, node: &Node) -> RemoteAct {
         RemoteAct::Asked { mode: node.mode(), lease: self.lease_of(node), queued: true }
     }
 
@@ -285,7 +288,7 @@ impl Session {
 
     /// It has to wait. Who has the lock is told by the name of the first, unless the client asks
     /// for that very node and gets more.
-    fn refuse(&self, at: usize, here: &Here, out: &mut Vec<RemoteStep>) {
+    pub(super) fn refuse(&self, at: usize, here: &Here, out: &mut Vec<RemoteStep>) {
         let node = &self.nodes[at];
         let Some((first, ahead)) = node.before.as_ref().filter(|_| node.told) else { return };
         let owner = names::number(first).and_then(|(stem, _)| names::owner_of(stem, None));
@@ -308,80 +311,6 @@ impl Session {
             let fence = node.fence.filter(|_| node.mode() == Mode::Exclusive);
             let act = RemoteAct::Acquired { mode: node.mode(), lease, fence };
             out.push(node.step(here, time, act));
-        }
-    }
-
-    /// The client looks at this node, and waits for it to change: it stands behind it in a queue.
-    /// Says which queue, if it was not known to be one.
-    pub fn watches(
-        &mut self,
-        here: &Here,
-        path: &[u8],
-        out: &mut Vec<RemoteStep>,
-    ) -> Option<Vec<u8>> {
-        let (parent, name) = names::split(path);
-        let (_, number) = names::number(name)?;
-        let behind = |n: &Node| {
-            let waits = matches!(n.state, State::Queued | State::Inner);
-            waits && !n.told && n.parent() == parent && n.number > number
-        };
-        let at = self.nodes.iter().position(behind)?;
-        let asked = self.asked(&self.nodes[at]);
-        let node = &mut self.nodes[at];
-        node.told = true;
-        node.state = State::Queued;
-        if node.before.is_none() {
-            node.before = Some((name.to_vec(), 1));
-        }
-        out.push(node.step(&node.here, node.since[0], asked));
-        let learnt = (node.family == Family::Numbered).then(|| parent.to_vec());
-        self.refuse(at, here, out);
-        learnt
-    }
-
-    /// What was quiet in this queue is told: it is one for a lock.
-    pub fn tell(&mut self, parent: &[u8], out: &mut Vec<RemoteStep>) {
-        for at in 0..self.nodes.len() {
-            let node = &self.nodes[at];
-            if node.told || node.family != Family::Numbered || node.parent() != parent {
-                continue;
-            }
-            out.push(node.step(&node.here, node.since[0], self.asked(node)));
-            let (here, time) = (node.here, node.since[1]);
-            self.nodes[at].told = true;
-            if self.nodes[at].state == State::Held {
-                self.grant(at, &here, time, out);
-            }
-        }
-    }
-
-    /// What is in a node that is waited for, and whose it is.
-    pub fn looked(
-        &mut self,
-        here: &Here,
-        path: &[u8],
-        words: &[u8],
-        session: i64,
-        out: &mut Vec<RemoteStep>,
-    ) {
-        let (parent, name) = names::split(path);
-        let Some((stem, _)) = names::number(name) else { return };
-        for node in &self.nodes {
-            let first = node.before.as_ref().is_some_and(|(first, n)| first == name && *n == 1);
-            if !first || !node.told || node.state != State::Queued || node.parent() != parent {
-                continue;
-            }
-            let words = match words {
-                [] => format!("session {session:#x}"),
-                words => shown(words),
-            };
-            let owner = names::owner_of(stem, Some(session));
-            let said = Said { owner, words: Some(words.into()) };
-            out.push(node.step(
-                here,
-                here.time,
-                RemoteAct::Refused { holder: Some(said), ahead: Some(1) },
-            ));
         }
     }
 

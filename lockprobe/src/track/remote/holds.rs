@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
+use super::attempts::Attempt;
 use super::name_of;
 use crate::model::{
     HoldEnd, HoldSpan, Holder, HolderSource, LockDescription, LockKind, Mode, Notice, NoticeKind,
@@ -91,6 +92,19 @@ impl Hold {
         )
     }
 
+    /// Whether the server keeps it when the connection ends that it was taken on, as that of a
+    /// process that ends does at once. What databases lock for a session ends with it.
+    pub fn outlives_connection(&self) -> bool {
+        !matches!(
+            self.remote.lock.kind,
+            LockKind::PostgresAdvisory
+                | LockKind::PostgresRow
+                | LockKind::PostgresTable
+                | LockKind::MysqlUser
+                | LockKind::MysqlRow
+        )
+    }
+
     /// Its span.
     pub fn span(&self, end: u64, ended: HoldEnd) -> HoldSpan {
         let hold = &self.remote;
@@ -148,20 +162,28 @@ impl Holds {
         Some(name_of(&hold.remote.thread, HolderSource::Conversation))
     }
 
-    /// Whom one who asks has to wait for: whoever has the lock, unless the asker itself has it.
-    pub fn holder_for(&self, pid: u32, owner: Option<Owner>) -> Option<Holder> {
-        let own = |hold: &&Hold| {
-            hold.remote.owner.is_some() && hold.remote.owner == owner
-                || (owner.is_none() && hold.remote.thread.id.pid == pid)
+    /// Whom one who asks has to wait for: whoever has the lock, unless the asker itself has it, or
+    /// they would have it together. What others say may be the same words: it is no nonce then.
+    pub fn holder_for(&self, asker: &Attempt) -> Option<Holder> {
+        let (pid, owner) = (asker.thread.id.pid, asker.owner());
+        let own = |hold: &RemoteHold| {
+            hold.thread.id.pid == pid && (owner.is_none() || hold.owner == owner)
         };
-        let hold = self.0.iter().find(|hold| !own(hold) && !hold.overrun)?;
+        // One reader waits for another where a writer is between them, as a refusal says.
+        let together = |hold: &RemoteHold| {
+            asker.refusals == 0 && asker.mode == Mode::Shared && hold.mode == Mode::Shared
+        };
+        let in_the_way = |hold: &&Hold| !own(&hold.remote) && !together(&hold.remote);
+        let hold = self.0.iter().find(|hold| in_the_way(hold) && !hold.overrun)?;
         Some(name_of(&hold.remote.thread, HolderSource::Conversation))
     }
 
     /// Whether the owner had it already; then it has it once more.
     pub fn again(&mut self, granted: &Granted) -> bool {
         let Some(owner) = granted.owner else { return false };
-        let known = self.0.iter_mut().find(|hold| hold.remote.owner == Some(owner));
+        let pid = granted.thread.id.pid;
+        let is_it = |hold: &RemoteHold| hold.owner == Some(owner) && hold.thread.id.pid == pid;
+        let known = self.0.iter_mut().find(|hold| is_it(&hold.remote));
         let Some(hold) = known.filter(|hold| !hold.has_ended(granted.time)) else { return false };
         if let Some(lease) = granted.lease {
             hold.remote.deadline = Some(granted.time + lease);
@@ -278,6 +300,12 @@ impl Holds {
                 hold.clone()
             })
             .collect()
+    }
+
+    /// Takes out those of a process whose lease has ended.
+    pub fn take_ended(&mut self, pid: u32, now: u64) -> Vec<Hold> {
+        let is_it = |hold: &mut Hold| hold.remote.thread.id.pid == pid && hold.has_ended(now);
+        self.0.extract_if(.., is_it).collect()
     }
 
     /// Takes out those whose process is gone and whose lease has ended.

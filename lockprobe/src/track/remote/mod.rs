@@ -27,8 +27,7 @@ use crate::model::{
 
 /// Most locks with attempts or holds at a time.
 const AT_MOST: usize = 65_536;
-/// A lease begins when the server grants it and is counted from when that is read: it may end so
-/// much earlier than it seems, nanoseconds.
+/// A lease is counted from when its grant is read, and may end so much earlier, nanoseconds.
 const READ_LATE: u64 = 100_000_000;
 /// A lock that was let go this long before it was given to another was not handed over, nanoseconds.
 const HAND_OVER: u64 = 10_000_000_000;
@@ -122,9 +121,16 @@ impl RemoteLocks {
                 let (end, error) = attempt.at_exit(now);
                 lock.end_attempt(attempt, end, error, table, out);
             }
+            // What its server took back is nobody's orphan.
+            for hold in lock.holds.take_ended(pid, now) {
+                let deadline = hold.remote.deadline.unwrap_or(now);
+                lock.end_hold(hold, deadline, HoldEnd::Expired, out);
+            }
             for hold in lock.holds.of_process(pid) {
                 hold.remote.gone = true;
-                out.notices.push(hold.notice(NoticeKind::Orphaned, now, None));
+                if hold.outlives_connection() {
+                    out.notices.push(hold.notice(NoticeKind::Orphaned, now, None));
+                }
             }
         }
     }
@@ -221,11 +227,10 @@ impl Lock {
     }
 
     fn asked(&mut self, asking: &Asking, table: &mut LockTable) {
-        let holder = self.holds.holder_for(asking.thread.id.pid, asking.owner);
         let Some((attempt, fresh)) = self.attempts.ask(asking) else { return };
         self.herd.asks(asking.time, (attempt.thread.id, attempt.since));
         if fresh {
-            attempt.holder = holder;
+            attempt.holder = self.holds.holder_for(attempt);
             if asking.queued {
                 self.look(asking.time, table);
             }
@@ -247,6 +252,9 @@ impl Lock {
         attempt.last = time;
         attempt.refusals += 1;
         attempt.ahead = attempt.ahead.or(ahead);
+        if attempt.holder.is_none() && holder.is_none() {
+            attempt.holder = self.holds.holder_for(attempt);
+        }
         attempt.note(holder, &self.holds);
         self.look(time, table);
     }
@@ -255,7 +263,7 @@ impl Lock {
     fn look(&mut self, now: u64, table: &mut LockTable) {
         let (description, holds) = (&self.description, &self.holds);
         for attempt in self.attempts.iter_mut().filter(|a| a.refusals > 0 || a.queued) {
-            let current = holds.holder_for(attempt.thread.id.pid, attempt.owner());
+            let current = holds.holder_for(attempt);
             // Where the server only answers when it gives the lock, the holder may come to light later.
             if attempt.queued && attempt.holder.is_none() {
                 attempt.holder = current.clone();

@@ -346,6 +346,24 @@ fn a_dead_holder_leaves_the_lock_until_its_lease_ends() {
 }
 
 #[test]
+fn what_a_session_locks_ends_with_its_process() {
+    let mut world = World::default();
+    let World { locks, table, out } = &mut world;
+    for (line, kind) in [
+        ("0 10 a acquires", LockKind::PostgresAdvisory),
+        ("0 10 a acquires", LockKind::MysqlUser),
+        ("0 10 a acquires 900", LockKind::EtcdLock),
+    ] {
+        let mut step = step(line);
+        step.lock = lock(kind, format!("{kind:?}"), "m", true);
+        locks.apply(step.clone(), table, out);
+    }
+    locks.process_gone(10, 100 * MS, table, out);
+    let orphans: Vec<LockKind> = out.notices.iter().map(|notice| notice.hold.lock.kind).collect();
+    assert_eq!(orphans, [LockKind::EtcdLock]);
+}
+
+#[test]
 fn who_ends_waits_no_more() {
     check(
         "0 10 a acquires 90000
@@ -510,6 +528,63 @@ fn the_same_nonce_twice_is_one_hold() {
     assert_eq!(world.picture(), "10 acquired 0-0 x1\n");
     let holds: Vec<Option<Owner>> = world.locks.holds().map(|hold| hold.owner).collect();
     assert_eq!(holds, [Some(owner(b"a"))]);
+}
+
+#[test]
+fn readers_wait_for_one_another_only_behind_a_writer() {
+    check(
+        "0 10 a asks 5000 shared
+         1 10 a acquires 5000 shared
+         100 20 b queues 5000 shared
+         101 20 b acquires 5000 shared
+         102 20 b releases
+         200 30 c queues 5000 shared
+         201 30 c refused
+         300 10 a releases
+         301 30 c acquires 5000 shared
+         302 30 c releases",
+        "10 acquired 0-1 x1
+         20 acquired 100-101 x1
+         20 held 101-102 released
+         10 held 1-300 released
+         30 acquired 200-301 x1 for 10 from 10
+         30 held 301-302 released",
+    );
+}
+
+#[test]
+fn words_that_others_use_too_are_no_nonce() {
+    check(
+        "0 10 locked asks 5000
+         1 10 locked acquires 5000
+         100 20 locked asks 5000
+         101 20 locked refused
+         200 10 locked releases
+         201 20 locked asks 5000
+         202 20 locked acquires 5000
+         300 20 locked releases",
+        "10 acquired 0-1 x1
+         10 held 1-200 released
+         20 acquired 100-202 x2 for 10 from 10
+         20 held 202-300 released",
+    );
+}
+
+#[test]
+fn a_process_that_ends_had_given_up_before_and_leaves_nothing_it_has_not() {
+    check(
+        "0 10 a asks 1000
+         1 10 a acquires 1000
+         100 20 b asks 1000
+         101 20 b refused
+         400 exit 20
+         1100 tick
+         2000 exit 10",
+        "10 acquired 0-1 x1
+         20 refused 100-101 x1 for 10
+         10 held 1-1001 expired
+         ! Overrun of 10 at 1001",
+    );
 }
 
 #[test]
