@@ -135,8 +135,9 @@ impl FileLock {
         }
     }
 
+    /// How it is asked for or had.
     #[inline(always)]
-    fn mode(self) -> u32 {
+    pub fn mode(self) -> u32 {
         member::<u8>(self.0, &FL_TYPE) as u32
     }
 

@@ -34,6 +34,7 @@ use crate::source::Batch;
 use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::track::activities::Activities;
+use crate::track::threads::ThreadCounts;
 use crate::track::{Reorder, Span, Tracker};
 use frames::{from_ring, read};
 use full::Full;
@@ -67,6 +68,7 @@ pub struct Pipeline {
     tracker: Tracker,
     usage: Usage,
     activities: Activities,
+    thread_counts: ThreadCounts,
     deadlocks: Deadlocks,
     full: Full,
     holders: Holders,
@@ -111,6 +113,7 @@ impl Pipeline {
             tracker: Tracker::default(),
             usage: Usage::default(),
             activities: Activities::default(),
+            thread_counts: ThreadCounts::default(),
             deadlocks: Deadlocks::default(),
             full: Full::default(),
             holders: Holders::default(),
@@ -155,7 +158,13 @@ impl Pipeline {
             if let Some(recorder) = &mut self.recorder {
                 recorder.write(frame)?;
             }
+            let tick = matches!(observation, Observation::Tick(_));
             self.observe(observation, out);
+            if tick {
+                // After the conclusions: what is counted now counts from the next time on.
+                let due = self.thread_counts.due(self.tracker.table(), self.now);
+                self.count_threads(&due, out)?;
+            }
         }
         Ok(())
     }
@@ -205,6 +214,9 @@ impl Pipeline {
                 self.conclude(now, out);
             }
             Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
+            Observation::Fact(Fact::Holder(fact)) => {
+                self.thread_counts.learn(fact.pid, fact.threads, self.now);
+            }
             Observation::Fact(Fact::Process(fact)) => {
                 if self.processes.len() >= PROCESSES_AT_MOST {
                     self.processes.clear();
@@ -237,7 +249,7 @@ impl Pipeline {
     /// Looks at the state of all locks: what is found, and what is over.
     fn conclude(&mut self, now: u64, out: &mut Vec<Record>) {
         let table = self.tracker.table();
-        let mut found = self.deadlocks.check(table, now);
+        let mut found = self.deadlocks.check(table, &self.thread_counts, now);
         found.extend(self.holders.check(table, &self.activities, now));
         let overdue = self.tracker.overdue(now.saturating_sub(talk::GRACE));
         found.extend(self.paused.check(overdue, table, &self.activities, now));

@@ -14,6 +14,8 @@
 //     disk         a thread waits for a mutex of one that sleeps where no signal reaches it
 //     chain        a thread sleeps with a mutex; another has a second one and waits; three wait
 //     flock        a mutex in shared memory and a file lock, taken in opposite order by two processes
+//     files [free] two processes of two threads each: the first thread of either takes a file, then both
+//                  want that of the other; or, of the second process, one thread does nothing
 //     crowd N M    N threads, M of which wait for a few mutexes in turn, the others for an event
 //     busy MS      threads take eight mutexes in an order that cannot deadlock, for so long
 //
@@ -48,6 +50,7 @@ static pthread_cond_t event = PTHREAD_COND_INITIALIZER;
 static struct shared {
     mutex first, second;
     volatile int one, two, over;
+    volatile int tids[4];
 } *shared;
 
 static int tid(void) { return syscall(SYS_gettid); }
@@ -398,6 +401,52 @@ static void file_and_mutex(void) {
     say("flock", other, pid, 0);
 }
 
+static char file_paths[2][40] = {
+    "/dev/shm/lockprobe-file-one-XXXXXX",
+    "/dev/shm/lockprobe-file-two-XXXXXX",
+};
+
+static void *wants_file_of(void *with) {
+    int file = open(file_paths[1 - (long)with / 2], O_RDWR);
+    shared->tids[(long)with] = tid();
+    flock(file, LOCK_EX);
+    return NULL;
+}
+
+static void *wants_nothing(void *with) {
+    shared->tids[(long)with] = tid();
+    sleep_on();
+    return NULL;
+}
+
+static void files_of_processes(int free) {
+    share(0);
+    int pids[2];
+    for (int i = 0; i < 2; i++) {
+        int made = mkstemp(file_paths[i]);
+        if (made < 0) check(errno);
+        close(made);
+    }
+    for (long i = 0; i < 2; i++) {
+        if ((pids[i] = fork())) continue;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        flock(open(file_paths[i], O_RDWR), LOCK_EX);
+        __sync_fetch_and_add(&shared->over, 1);
+        while (shared->over < 2) nap(50000);
+        start(free && i == 1 ? wants_nothing : wants_file_of, (void *)(2 * i + 1));
+        wants_file_of((void *)(2 * i));
+    }
+    for (int i = 0; i < 4; i++) {
+        await_call(pids[i / 2], &shared->tids[i], free && i == 3 ? SYS_pause : SYS_flock);
+    }
+    unlink(file_paths[0]);
+    unlink(file_paths[1]);
+    volatile int *t = shared->tids;
+    printf("{\"case\":\"files\",\"pid\":%d,\"threads\":[%d,%d,%d,%d]}\n", getpid(), t[0], t[1], t[2],
+           t[3]);
+    fflush(stdout);
+}
+
 // A crowd: how long does a look take where many wait?
 
 static mutex few[8];
@@ -498,6 +547,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(what, "disk")) disk();
     else if (!strcmp(what, "chain")) chain();
     else if (!strcmp(what, "flock")) file_and_mutex();
+    else if (!strcmp(what, "files")) files_of_processes(argc > 2);
     else if (!strcmp(what, "crowd") && argc > 3) crowd(atoi(argv[2]), atoi(argv[3]));
     else if (!strcmp(what, "busy") && argc > 2) busy(atol(argv[2]));
     else return 99;

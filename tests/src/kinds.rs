@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::program::watched;
-use crate::pythons::is_python;
 use crate::records::{Records, nanos, number, text};
+use crate::unpacked::is_python;
 
 /// What a report may differ by, whichever is larger: a share, and nanoseconds.
 const SHARE: f64 = 0.05;

@@ -11,11 +11,11 @@ pub mod kernel;
 pub mod kinds;
 pub mod probe;
 pub mod program;
-pub mod pythons;
 pub mod records;
 pub mod schedule;
 pub mod servers;
 mod system;
+pub mod unpacked;
 
 use std::time::{Duration, Instant};
 

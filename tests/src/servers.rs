@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::{system, until};
+use crate::{system, unpacked, until};
 
 /// A server that runs. Dropping it ends it.
 pub struct Server {
@@ -62,6 +62,43 @@ impl Server {
             command.arg(port.to_string()).arg("--dir").arg(home);
             command
         })
+    }
+
+    /// Valkey, of a release of Debian that has it.
+    pub fn valkey() -> Self {
+        let program = unpacked::program("servers/valkey", "valkey-server");
+        Self::start(|home, port| {
+            let mut command = Command::new(&program[0]);
+            command.args(&program[1..]).args(["--save", "", "--bind", "127.0.0.1", "--port"]);
+            command.arg(port.to_string()).arg("--dir").arg(home);
+            command
+        })
+    }
+
+    /// Three of redis-server that are a cluster.
+    pub fn redis_cluster() -> [Self; 3] {
+        let servers = [(); 3].map(|()| {
+            Self::start(|home, port| {
+                let mut command = Command::new("redis-server");
+                command.args(["--save", "", "--bind", "127.0.0.1", "--cluster-enabled", "yes"]);
+                command.args(["--port", &port.to_string()]);
+                command.args(["--cluster-port", &free_port().to_string(), "--dir"]).arg(home);
+                command
+            })
+        });
+        let mut make = Command::new("redis-cli");
+        make.args(["--cluster", "create"]);
+        make.args(servers.each_ref().map(|server| format!("127.0.0.1:{}", server.port)));
+        run(make.arg("--cluster-yes"));
+        for server in &servers {
+            until("the cluster is one", || {
+                let mut ask = Command::new("redis-cli");
+                ask.args(["-p", &server.port.to_string(), "cluster", "info"]);
+                let told = ask.output().expect("redis-cli; `cargo xtask setup`").stdout;
+                String::from_utf8_lossy(&told).contains("cluster_state:ok").then_some(())
+            });
+        }
+        servers
     }
 
     /// redis-server that takes encrypted connections only.

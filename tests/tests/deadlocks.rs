@@ -178,6 +178,48 @@ fn a_mutex_and_a_file_lock_of_two_processes_are_a_circle() {
 }
 
 #[test]
+fn processes_of_several_threads_are_stuck_when_all_of_them_are() {
+    // Whoever comes late knows which process has a file, and not which thread.
+    let (program, _, threads) = stuck(&["files"]);
+    let waiters = |finding: &Value| {
+        let cycle = finding["cycle"].as_array().unwrap().iter();
+        let edge = |e: &Value| {
+            let (pid, holder) = (number(e, "process.pid"), number(e, "lock.holder.pid"));
+            assert!(pid != holder && number(e, "lock.holder.tid") == 0, "{e:#}");
+            number(e, "thread.id")
+        };
+        let mut waiters: Vec<u64> = cycle.map(edge).collect();
+        waiters.sort_unstable();
+        waiters
+    };
+    let mut all = threads.clone();
+    all.sort_unstable();
+    let (found, _) = deadlocks(3);
+    assert_eq!(waiters(only(&found, "deadlock")), all);
+    let told = run(["deadlocks", "--exe", &exe()]).expect(3).stdout;
+    assert!(told.starts_with("DEADLOCK of 4 threads"), "{told}");
+    let watch = Watch::start(&["trace", "--exe", &exe()]);
+    watch.until("\"begin\"");
+    program.end();
+    watch.until("\"end\"");
+    watch.probe.signal(libc::SIGINT);
+    let (begin, _) = begun_and_ended(&watch.records(), "deadlock");
+    assert_eq!(waiters(&begin), all);
+    // With one thread that may let go any moment, it is none.
+    let (_program, _, threads) = stuck(&["files", "free"]);
+    assert_eq!(threads.len(), 4);
+    let watch = Watch::start(&["trace", "--exe", &exe()]);
+    let (found, last) = deadlocks(0);
+    assert_eq!((found.len(), number(&last, "waiting")), (0, 3));
+    std::thread::sleep(Duration::from_millis(1500));
+    watch.probe.signal(libc::SIGINT);
+    let records = watch.records();
+    assert_eq!(records.findings(), [] as [&Value; 0]);
+    let waiting = records.acquires().into_iter().map(|r| text(r, "lock.outcome"));
+    assert_eq!(waiting.collect::<Vec<_>>(), ["waiting"; 3]);
+}
+
+#[test]
 fn a_thread_that_locks_twice_waits_for_itself() {
     let (_program, _, threads) = stuck(&["own"]);
     let (found, _) = deadlocks(3);

@@ -6,7 +6,7 @@ use lockprobe_tests::kinds::{Expected, Holder, Run, hold_faults};
 use lockprobe_tests::program::{
     built, compiled, compiled_statically_with_musl, compiled_with_musl, source,
 };
-use lockprobe_tests::pythons::unpacked;
+use lockprobe_tests::unpacked;
 
 /// A row: scene, `lock.system.name`, `lock.type`, `lock.mode`, how the holder is known.
 type Row = (&'static str, &'static str, &'static str, &'static str, Holder);
@@ -169,7 +169,7 @@ fn locks_of_python() {
 /// Interpreters whose locks are `PyMutex`: the first wait is seen at a place that is not known yet,
 /// which tells the lock and not its holder.
 fn locks_of_newer_python(version: &str, reentrant: Row) {
-    let mut program = unpacked(version);
+    let mut program = unpacked::python(version);
     program.push(path(&source("kinds.py")));
     let program: Vec<&str> = program.iter().map(String::as_str).collect();
     rows_of(

@@ -1,5 +1,7 @@
 //! Clients of Redis, against real servers.
 
+use std::collections::BTreeSet;
+
 use lockprobe_tests::conversations::Talk;
 use lockprobe_tests::records::{number, text};
 use lockprobe_tests::servers::{Server, node, python};
@@ -40,6 +42,25 @@ fn redis_py_with_either_protocol() {
 }
 
 #[test]
+fn valkey_py_and_commands_that_compare() {
+    check(&python("valkey_py.py"), &[&Server::valkey()], &[]);
+}
+
+#[test]
+fn redis_py_in_a_cluster_whose_keys_move() {
+    let servers = Server::redis_cluster();
+    let talk = check(&python("redis_cluster.py"), &servers.each_ref(), &[]);
+    let clusters: BTreeSet<&str> = talk
+        .records
+        .of_kind("acquire")
+        .map(|r| text(r, "lock.id"))
+        .map(|id| id.strip_prefix("redis-cluster://").unwrap_or_else(|| panic!("{id}")))
+        .map(|id| id.split('/').next().expect("its name"))
+        .collect();
+    assert_eq!(clusters.len(), 1, "{clusters:?}");
+}
+
+#[test]
 fn redis_py_with_asyncio() {
     let server = Server::redis();
     for protocol in ["2", "3"] {
@@ -65,6 +86,13 @@ fn pottery_over_three_masters() {
 #[test]
 fn redlock_py_over_three_masters() {
     check(&python("redlockpy.py"), &masters().each_ref(), &[]);
+}
+
+#[test]
+fn rslock_on_one_server_and_over_three_masters() {
+    let client = [env!("CARGO_BIN_EXE_rslock_locks").to_owned()];
+    check(&client, &[&Server::redis()], &[]);
+    check(&client, &masters().each_ref(), &[]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use lockprobe_tests::probe::{Probe, Watch, run};
 use lockprobe_tests::program::{Program, compiled, source, watched};
-use lockprobe_tests::pythons::unpacked;
 use lockprobe_tests::records::{Records, nanos, number, text};
+use lockprobe_tests::unpacked;
 use serde_json::Value;
 
 /// The program of stacks, compiled like this.
@@ -228,7 +228,7 @@ fn interpreters() -> Vec<Vec<String>> {
         }
     }
     let found = found.into_values().map(|path| vec![path.to_str().unwrap().to_owned()]);
-    found.chain(["3.13", "3.14"].map(unpacked)).collect()
+    found.chain(["3.13", "3.14"].map(unpacked::python)).collect()
 }
 
 #[test]

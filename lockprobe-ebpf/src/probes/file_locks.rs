@@ -104,16 +104,18 @@ fn note_taken(lock: FileLock, key: FileKey) {
     if !task.has_siblings() || lock.is_question() {
         return;
     }
-    let (place, owner) = (lock.place(key.device, key.table), lock.owner().token);
-    if place.mode() == mode::UNLOCK {
-        if let Some(taken) = TAKEN.get_ptr(key)
-            // SAFETY: a value of the map, alive for this run of the program.
-            && unsafe { (*taken).owner } == owner
-        {
-            let _ = TAKEN.remove(key);
+    if lock.mode() == mode::UNLOCK {
+        if let Some(taken) = TAKEN.get_ptr_mut(key) {
+            // SAFETY: a value of the map, alive for this run of the program; one word is written whole.
+            let taken = unsafe { &mut *taken };
+            if taken.owner == lock.owner().token {
+                // Nobody's: cheaper than taking it out, since who comes back puts it in again.
+                taken.owner = NOBODY.token;
+            }
         }
         return;
     }
+    let (place, owner) = (lock.place(key.device, key.table), lock.owner().token);
     let mut taken = Taken { place, owner, time_ns: emit::now(), ..Taken::default() };
     task.describe(&mut taken.thread);
     let _ = TAKEN.insert(key, taken, 0);

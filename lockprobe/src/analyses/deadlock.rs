@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{Edge, Finding, FindingKind, ThreadId};
+use crate::model::{Edge, Finding, FindingKind, Holder, ThreadId};
 use crate::track::identity::Identity;
+use crate::track::threads::ThreadCounts;
 use crate::track::{LockTable, Ongoing, wait_for};
 
 /// Between the first look and the second, nanoseconds.
@@ -29,14 +30,11 @@ pub struct Deadlocks {
 
 impl Deadlocks {
     /// Looks at the table; returns the circles that are certain and new, and those that are over.
-    pub fn check(&mut self, table: &LockTable, now: u64) -> Vec<Finding> {
+    pub fn check(&mut self, table: &LockTable, counts: &ThreadCounts, now: u64) -> Vec<Finding> {
         let mut findings = self.over(table, now);
         let mut suspects = HashMap::new();
-        for cycle in wait_for::cycles(table) {
-            let edges = edges(table, &cycle);
-            if edges.len() != cycle.len() {
-                continue;
-            }
+        for cycle in wait_for::cycles(table, counts) {
+            let Some(edges) = edges(table, counts, &cycle) else { continue };
             let mut key: Key = edges.iter().map(|e| (e.waiter.id, e.since)).collect();
             key.sort_unstable();
             if self.going_on.contains_key(&key) {
@@ -84,9 +82,15 @@ fn goes_on(finding: &Finding, table: &LockTable) -> bool {
     finding.waits.iter().all(|edge| {
         table.wait_for(edge.waiter.id, &edge.lock.id).is_some_and(|wait| {
             wait.since == edge.since
-                && wait_for::certain_holder(wait).is_none_or(|holder| holder.id == edge.holder)
+                && wait_for::certain_holder(wait).is_none_or(|holder| agrees(holder, edge.holder))
         })
     })
+}
+
+/// A look that tells the process alone contradicts none that tells a thread of it.
+fn agrees(holder: &Holder, told: ThreadId) -> bool {
+    let either = holder.id.tid == 0 || told.tid == 0;
+    holder.id == told || either && holder.id.pid == told.pid
 }
 
 fn finding(waits: Vec<Edge>, now: u64) -> Finding {
@@ -113,26 +117,38 @@ fn finding(waits: Vec<Edge>, now: u64) -> Finding {
     }
 }
 
-fn edges(table: &LockTable, cycle: &[ThreadId]) -> Vec<Edge> {
-    // The holder of each is the next one in the circle.
+/// The waits of a circle, the holder of each the next one's waiter. A process in it waits for
+/// nothing itself: what makes it stuck are the waits of all its threads, which follow.
+fn edges(table: &LockTable, counts: &ThreadCounts, cycle: &[ThreadId]) -> Option<Vec<Edge>> {
+    let mut edges = Vec::new();
     let next = cycle.iter().cycle().skip(1);
-    let edge = |(id, next): (&ThreadId, &ThreadId)| {
+    for (id, next) in cycle.iter().zip(next).filter(|(id, _)| id.tid != 0) {
         let to_next = |wait: &&Ongoing| {
             wait_for::certain_holder(wait).is_some_and(|holder| holder.id == *next)
         };
-        let wait = table.waits_of(*id).find(to_next)?;
-        let holder = wait_for::certain_holder(wait)?;
-        Some(Edge {
-            waiter: wait.thread,
-            lock: Arc::clone(&wait.lock),
-            since: wait.since,
-            estimated: wait.estimated,
-            holder: holder.id,
-            holder_name: holder.name.clone(),
-            stacks: None,
-        })
-    };
-    cycle.iter().zip(next).filter_map(edge).collect()
+        edges.push(edge(table.waits_of(*id).find(to_next)?)?);
+    }
+    for process in cycle.iter().filter(|id| id.tid == 0) {
+        for wait in counts.all_waiting(table, process.pid) {
+            if edges.iter().all(|edge| edge.waiter.id != wait.thread.id) {
+                edges.push(edge(wait)?);
+            }
+        }
+    }
+    Some(edges)
+}
+
+fn edge(wait: &Ongoing) -> Option<Edge> {
+    let holder = wait_for::certain_holder(wait)?;
+    Some(Edge {
+        waiter: wait.thread,
+        lock: Arc::clone(&wait.lock),
+        since: wait.since,
+        estimated: wait.estimated,
+        holder: holder.id,
+        holder_name: holder.name.clone(),
+        stacks: None,
+    })
 }
 
 #[cfg(test)]
@@ -177,7 +193,7 @@ mod tests {
         for look in 1..3 {
             waits(&mut tracker, look * 100 * MS, 10, 1, 7, 2);
             waits(&mut tracker, look * 100 * MS, 12, 2, 8, 1);
-            findings = deadlocks.check(tracker.table(), look * 100 * MS);
+            findings = deadlocks.check(tracker.table(), &ThreadCounts::default(), look * 100 * MS);
         }
         let [finding] = &findings[..] else { panic!("{findings:?}") };
         let finding = finding.clone();
@@ -193,7 +209,7 @@ mod tests {
             let now = look * 100 * MS;
             waits(&mut tracker, now, 10, 1, 7, 2);
             waits(&mut tracker, now, 12, 2, 8, 1);
-            found.push(deadlocks.check(tracker.table(), now).len());
+            found.push(deadlocks.check(tracker.table(), &ThreadCounts::default(), now).len());
         }
         assert_eq!(found, [0, 1, 0, 0, 0]);
     }
@@ -205,7 +221,11 @@ mod tests {
         waits(&mut tracker, 100 * MS, 10, 1, 7, 2);
         waits(&mut tracker, 100 * MS, 12, 2, 8, 1);
         for look in 1..6 {
-            assert!(deadlocks.check(tracker.table(), look * 100 * MS).is_empty());
+            assert!(
+                deadlocks
+                    .check(tracker.table(), &ThreadCounts::default(), look * 100 * MS)
+                    .is_empty()
+            );
             assert_eq!(deadlocks.suspects().count(), 2);
         }
     }
@@ -216,11 +236,11 @@ mod tests {
         let mut deadlocks = Deadlocks::default();
         waits(&mut tracker, 100 * MS, 10, 1, 7, 2);
         waits(&mut tracker, 100 * MS, 12, 2, 8, 1);
-        assert!(deadlocks.check(tracker.table(), 100 * MS).is_empty());
+        assert!(deadlocks.check(tracker.table(), &ThreadCounts::default(), 100 * MS).is_empty());
         // Lock 7 has changed hands by the second look.
         waits(&mut tracker, 200 * MS, 10, 1, 7, 3);
         waits(&mut tracker, 200 * MS, 12, 2, 8, 1);
-        assert!(deadlocks.check(tracker.table(), 200 * MS).is_empty());
+        assert!(deadlocks.check(tracker.table(), &ThreadCounts::default(), 200 * MS).is_empty());
         assert_eq!(deadlocks.suspects().count(), 0);
     }
 
@@ -230,7 +250,8 @@ mod tests {
         let mut deadlocks = Deadlocks::default();
         for look in 1..3 {
             waits(&mut tracker, look * 100 * MS, 10, 1, 7, 1);
-            let findings = deadlocks.check(tracker.table(), look * 100 * MS);
+            let findings =
+                deadlocks.check(tracker.table(), &ThreadCounts::default(), look * 100 * MS);
             assert_eq!(findings.len(), usize::from(look == 2));
             assert!(findings.iter().all(|f| f.kind == FindingKind::SelfDeadlock));
         }
@@ -240,9 +261,9 @@ mod tests {
     fn a_circle_that_is_broken_is_told_once_more() {
         let (mut tracker, mut deadlocks, begun) = deadlocked();
         apply(&mut tracker, 250 * MS, 2, 8, What::Abandoned { error: "timeout", sleeps: 1 });
-        let over = deadlocks.check(tracker.table(), 300 * MS);
+        let over = deadlocks.check(tracker.table(), &ThreadCounts::default(), 300 * MS);
         assert_eq!(over, [Finding { ended: Some(300 * MS), ..begun }]);
-        assert!(deadlocks.check(tracker.table(), 400 * MS).is_empty());
+        assert!(deadlocks.check(tracker.table(), &ThreadCounts::default(), 400 * MS).is_empty());
         assert_eq!(deadlocks.going_on().count(), 0);
     }
 
@@ -250,9 +271,9 @@ mod tests {
     fn a_look_that_could_not_read_the_owner_breaks_no_circle() {
         let (mut tracker, mut deadlocks, _) = deadlocked();
         apply(&mut tracker, 250 * MS, 2, 8, What::StillWaiting { holder: None });
-        assert!(deadlocks.check(tracker.table(), 300 * MS).is_empty());
+        assert!(deadlocks.check(tracker.table(), &ThreadCounts::default(), 300 * MS).is_empty());
         waits(&mut tracker, 350 * MS, 12, 2, 8, 3);
-        assert_eq!(deadlocks.check(tracker.table(), 400 * MS).len(), 1);
+        assert_eq!(deadlocks.check(tracker.table(), &ThreadCounts::default(), 400 * MS).len(), 1);
     }
 
     #[test]
@@ -263,10 +284,107 @@ mod tests {
         for look in 3..6 {
             waits(&mut tracker, look * 100 * MS, 10, 1, 7, 2);
             waits(&mut tracker, look * 100 * MS, 260 * MS, 2, 8, 1);
-            told.extend(deadlocks.check(tracker.table(), look * 100 * MS));
+            told.extend(deadlocks.check(
+                tracker.table(),
+                &ThreadCounts::default(),
+                look * 100 * MS,
+            ));
         }
         let states: Vec<bool> = told.iter().map(|finding| finding.ended.is_some()).collect();
         assert_eq!(states, [true, false]);
         assert_ne!(told[1].id, first.id);
+    }
+
+    /// Thread 1 of a process waits for a file that the other process has; of these processes, 1 and
+    /// 2, thread 2 waits for thread 1. Told by process, thread, file, holder.
+    fn of_processes(tracker: &mut Tracker, time: u64, told: &[(u32, u32, u64, ThreadId)]) {
+        for &(pid, tid, inode, id) in told {
+            let range = (0, crate::model::lock::END_OF_FILE);
+            let id_of_lock =
+                LockId::File { device: 8, inode, fcntl: false, start: range.0, end: range.1 };
+            let lock = Arc::new(LockDescription {
+                id: id_of_lock,
+                kind: LockKind::Flock,
+                name: "f".into(),
+                confirmed: true,
+                call_site: None,
+                address: None,
+            });
+            let thread = Thread { id: ThreadId { pid, tid }, ..Thread::default() };
+            let source = HolderSource::LockTable;
+            let holder = Some(Holder { id, name: String::new(), source, gone: false });
+            let mode = Mode::Exclusive;
+            let contended = What::Contended { holder: holder.clone(), mode, estimated: true };
+            for (time, what) in [(10, contended), (time, What::StillWaiting { holder })] {
+                let event = LockEvent { time, lock: lock.clone(), thread, what };
+                tracker.apply(event, &mut Vec::new());
+            }
+        }
+    }
+
+    #[test]
+    fn processes_are_stuck_when_all_their_threads_are() {
+        let of = |pid, tid| ThreadId { pid, tid };
+        let stuck = [
+            (1, 11, 2, of(2, 0)),
+            (2, 21, 1, of(1, 0)),
+            (1, 12, 3, of(1, 11)),
+            (2, 22, 1, of(1, 0)),
+        ];
+        // Waits, threads of process 1 and 2 with when they were counted, findings.
+        let found = |waits: &[_], counts: &[(u32, u32, u64)]| {
+            let (mut tracker, mut deadlocks) = (Tracker::default(), Deadlocks::default());
+            let mut threads = ThreadCounts::default();
+            counts.iter().for_each(|&(pid, n, time)| threads.learn(pid, n, time));
+            let mut found = Vec::new();
+            for look in 1..4 {
+                of_processes(&mut tracker, look * 100 * MS, waits);
+                found.extend(deadlocks.check(tracker.table(), &threads, look * 100 * MS));
+            }
+            found
+        };
+        let both = [(1, 2, MS), (2, 2, MS)];
+        let [finding] = &found(&stuck, &both)[..] else { panic!() };
+        assert_eq!((finding.kind, finding.waiters), (FindingKind::Deadlock, 4));
+        let mut waiters: Vec<u32> = finding.waits.iter().map(|e| e.waiter.id.tid).collect();
+        assert_eq!((waiters[0], finding.waits[0].holder), (11, of(2, 0)));
+        waiters.sort_unstable();
+        assert_eq!(waiters, [11, 12, 21, 22]);
+        assert!(found(&stuck, &[]).is_empty(), "nobody counted");
+        assert!(found(&stuck, &[(1, 2, MS), (2, 3, MS)]).is_empty(), "one thread is free");
+        assert!(found(&stuck[..3], &both).is_empty(), "one thread is free");
+        assert!(found(&stuck, &[(1, 2, MS), (2, 2, 5)]).is_empty(), "counted before the waits");
+        // The fourth waits for somebody who may let go.
+        let mut free = stuck;
+        free[3].3 = of(3, 31);
+        assert!(found(&free, &both).is_empty());
+        // Two threads of one process that wait for what it has itself.
+        let own = [(1, 11, 1, of(1, 0)), (1, 12, 1, of(1, 0))];
+        let [finding] = &found(&own, &both)[..] else { panic!() };
+        assert_eq!((finding.kind, finding.waiters), (FindingKind::Deadlock, 2));
+    }
+
+    #[test]
+    fn a_deadlock_of_processes_is_over_when_a_thread_outside_the_ring_goes_on() {
+        let of = |pid| ThreadId { pid, tid: 0 };
+        let waits = [(1, 11, 2, of(2)), (1, 12, 2, of(2)), (2, 21, 1, of(1)), (2, 22, 1, of(1))];
+        let (mut tracker, mut deadlocks) = (Tracker::default(), Deadlocks::default());
+        let mut threads = ThreadCounts::default();
+        [1, 2].into_iter().for_each(|pid| threads.learn(pid, 2, MS));
+        let mut told = Vec::new();
+        for look in 1..5 {
+            let now = look * 100 * MS;
+            of_processes(&mut tracker, now, if look < 4 { &waits } else { &waits[..3] });
+            if look == 4 {
+                let lock =
+                    tracker.table().wait_of(ThreadId { pid: 2, tid: 22 }).unwrap().lock.clone();
+                let thread = Thread { id: ThreadId { pid: 2, tid: 22 }, ..Thread::default() };
+                let what = What::Abandoned { error: "interrupted", sleeps: 1 };
+                tracker.apply(LockEvent { time: now, lock, thread, what }, &mut Vec::new());
+            }
+            let found = deadlocks.check(tracker.table(), &threads, now);
+            told.extend(found.into_iter().map(|finding| (look, finding.ended.is_some())));
+        }
+        assert_eq!(told, [(2, false), (4, true)]);
     }
 }

@@ -115,8 +115,9 @@ pub struct Finding {
     pub found: u64,
     /// When it was seen to be over; `None` while it is not.
     pub ended: Option<u64>,
-    /// The waits it is about. Of a circle all, each one's holder the waiter of the next; else the
-    /// longest.
+    /// The waits it is about. Of a circle all, each one's holder the waiter of the next, or its
+    /// process where the thread is not known: then all other waits of that process follow. Else
+    /// the longest.
     pub waits: Vec<Edge>,
     /// How many threads wait, those not among `waits` included.
     pub waiters: u32,

@@ -26,6 +26,8 @@ impl Pipeline {
         self.drain(u64::MAX, out);
         let roots = snapshot::root_holders(self.tracker.table());
         self.ask_about(&roots, out)?;
+        let due = self.thread_counts.due_now(self.tracker.table());
+        self.count_threads(&due, out)?;
         self.conclude(now, out);
         Ok(())
     }
@@ -44,6 +46,16 @@ impl Pipeline {
                 false => Some(Fact::Process(enricher.process(id.pid, self.futex.image(id.pid)))),
             };
             [Some(activity), process].into_iter().flatten().try_for_each(|f| self.learn(f, out))?;
+        }
+        Ok(())
+    }
+
+    /// Counts the threads of processes that have locks.
+    pub(super) fn count_threads(&mut self, pids: &[u32], out: &mut Vec<Record>) -> io::Result<()> {
+        for &pid in pids {
+            let Aside::Live(enricher, _) = &mut self.aside else { break };
+            let fact = Fact::Holder(enricher.holder(pid));
+            self.learn(fact, out)?;
         }
         Ok(())
     }

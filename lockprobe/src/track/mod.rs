@@ -11,6 +11,7 @@ pub mod remote;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod threads;
 pub mod wait_for;
 
 pub use order::Reorder;

@@ -1,6 +1,7 @@
 //! The state of all locks: who waits, who has, who had.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::queue::Queue;
@@ -209,6 +210,11 @@ impl LockTable {
     pub fn waiting_for(&self, lock: &LockId) -> impl Iterator<Item = &Ongoing> {
         let threads = self.locks.get(lock).into_iter().flat_map(|l| &l.waiting);
         threads.filter_map(|id| self.wait_for(*id, lock))
+    }
+
+    /// Waits of these threads, for locks of servers not among them.
+    pub fn asleep_in(&self, ids: RangeInclusive<ThreadId>) -> impl Iterator<Item = &Ongoing> {
+        self.waiting.range(ids).map(|(_, wait)| wait)
     }
 
     /// How many waits are going on.

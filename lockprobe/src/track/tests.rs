@@ -1,5 +1,6 @@
 //! Stories: what happens to a lock, and the spans it makes.
 
+use super::threads::ThreadCounts;
 use super::*;
 use crate::model::{HolderSource, LockDescription, LockId, LockKind, Mode, Thread};
 
@@ -167,17 +168,17 @@ fn a_wait_whose_end_was_lost_is_forgotten_and_counted() {
 fn two_threads_in_opposite_order_are_a_circle() {
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), wants(12, 2, 8, 1), wants(13, 3, 8, 1)]);
     let ids = |tids: &[u32]| tids.iter().map(|&tid| ThreadId { pid: 1, tid }).collect::<Vec<_>>();
-    assert_eq!(wait_for::cycles(tracker.table()), [ids(&[1, 2])]);
+    assert_eq!(wait_for::cycles(tracker.table(), &ThreadCounts::default()), [ids(&[1, 2])]);
 }
 
 #[test]
 fn a_chain_is_no_circle_and_a_guess_makes_none() {
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), wants(12, 2, 8, 3)]);
-    assert!(wait_for::cycles(tracker.table()).is_empty());
+    assert!(wait_for::cycles(tracker.table(), &ThreadCounts::default()).is_empty());
     let guessed = Holder { source: HolderSource::Waker, ..holder(1) };
     let what = What::Contended { holder: Some(guessed), mode: Mode::Exclusive, estimated: false };
     let (tracker, _) = tell(vec![wants(10, 1, 7, 2), (12, 8, 2, what)]);
-    assert!(wait_for::cycles(tracker.table()).is_empty());
+    assert!(wait_for::cycles(tracker.table(), &ThreadCounts::default()).is_empty());
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn who_asks_again_and_again_waits_and_makes_no_circle() {
     tell(&mut tracker, 20, 1, polls(2));
     tell(&mut tracker, 21, 2, polls(1));
     assert_eq!(tracker.table().waiting_count(), 2);
-    assert!(super::wait_for::cycles(tracker.table()).is_empty());
+    assert!(super::wait_for::cycles(tracker.table(), &ThreadCounts::default()).is_empty());
     let over = What::Polled {
         since: 10,
         holder: None,

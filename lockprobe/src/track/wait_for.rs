@@ -5,14 +5,18 @@
 //! can free any more are found by taking out those that something can: what stays is stuck, and
 //! the strongly connected parts of it are deadlocks. In a graph of *all* alone that is the same as
 //! looking for circles; with *any* in it a circle may be none.
+//!
+//! A process that has a lock, of which it is not known which thread, stands in the graph too, as
+//! thread 0: any of its threads may let go, so it is free unless all of them are stuck.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::threads::ThreadCounts;
 use super::{LockTable, Ongoing};
-use crate::model::{Holder, ThreadId};
+use crate::model::{Holder, HolderSource, ThreadId};
 
 /// What has to happen before a thread goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +38,18 @@ pub struct Graph {
 
 impl Graph {
     /// Of the waits whose holders are certain. Who asks again and again may stop any moment.
-    pub fn of(table: &LockTable) -> Self {
+    pub fn of(table: &LockTable, counts: &ThreadCounts) -> Self {
         let mut graph = Self::default();
+        let mut processes = BTreeSet::new();
         for wait in table.waiting().filter(|wait| !wait.polled) {
             if let Some(holder) = certain_holder(wait) {
                 graph.add(wait.thread.id, Needs::All, [holder.id]);
+                processes.extend((holder.id.tid == 0).then_some(holder.id));
             }
+        }
+        for process in processes {
+            let threads = counts.all_waiting(table, process.pid);
+            graph.add(process, Needs::Any, threads.iter().map(|wait| wait.thread.id));
         }
         graph
     }
@@ -166,15 +176,17 @@ impl Lists {
     }
 }
 
-/// The holder of a wait, if it is certain and there: an inferred one must not make a deadlock.
+/// The holder of a wait, if it is certain and there: an inferred one must not make a deadlock. It is
+/// a process, with thread 0, where the kernel keeps the lock and says no more.
 pub fn certain_holder(wait: &Ongoing) -> Option<&Holder> {
     let holder = wait.current_holder.as_ref()?;
-    (holder.source.is_certain() && holder.id.tid != 0).then_some(holder)
+    let is_process = holder.source == HolderSource::LockTable && !holder.gone;
+    (holder.source.is_certain() && (holder.id.tid != 0 || is_process)).then_some(holder)
 }
 
 /// Threads that wait for each other in a circle, each circle once, in the order of waiting.
-pub fn cycles(table: &LockTable) -> Vec<Vec<ThreadId>> {
-    Graph::of(table).cycles()
+pub fn cycles(table: &LockTable, counts: &ThreadCounts) -> Vec<Vec<ThreadId>> {
+    Graph::of(table, counts).cycles()
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 
 mod apt;
 mod clients;
+mod later;
 mod linker;
 mod needs;
-mod pythons;
 mod toolchain;
 
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub use toolchain::Toolchain;
 pub fn run() -> Result<()> {
     let began = Instant::now();
     let mut installed = needs::install()?;
-    pythons::install(&mut installed)?;
+    later::install(&mut installed)?;
     clients::install(&mut installed)?;
     let toolchain = toolchain::install(&mut installed)?;
     let linker = linker::install(&toolchain, &mut installed)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::frame::{Request, integer};
-use super::rules::{Looks, is_owner, looks};
+use super::rules::{Looks, is_owner, is_owner_that, looks};
 use super::scripts::{Rule, Scripts, Sign, What, sha};
 use crate::framing::owner;
 use crate::model::Owner;
@@ -11,47 +11,31 @@ use crate::model::Owner;
 /// Most keys of one request.
 const KEYS_AT_MOST: usize = 256;
 
-/// Commands that are looked at; of all others only that they were sent.
-const COMMANDS: [&[u8]; 34] = [
-    b"SET",
-    b"SETNX",
-    b"DEL",
-    b"UNLINK",
-    b"EXPIRE",
-    b"PEXPIRE",
-    b"PERSIST",
-    b"EVALSHA",
-    b"EVAL",
-    b"FCALL",
-    b"SCRIPT",
-    b"BLPOP",
-    b"DELIFEQ",
-    b"DELEX",
-    b"ZREM",
-    b"SELECT",
-    b"MULTI",
-    b"EXEC",
-    b"DISCARD",
-    b"CLIENT",
-    b"SUBSCRIBE",
-    b"UNSUBSCRIBE",
-    b"PSUBSCRIBE",
-    b"PUNSUBSCRIBE",
-    b"SSUBSCRIBE",
-    b"SUNSUBSCRIBE",
-    b"PUBSUB",
-    b"CLUSTER",
-    b"RESET",
-    b"MONITOR",
-    b"SYNC",
-    b"PSYNC",
-    b"EVALSHA_RO",
-    b"EVAL_RO",
-];
+/// Longest command that is looked at.
+const COMMAND: usize = 16;
 
-/// Whether a command is looked at.
+/// A command in capitals, unless it is too long to be one that is looked at.
+fn capitals<'a>(command: &[u8], room: &'a mut [u8; COMMAND]) -> Option<&'a [u8]> {
+    let name = room.get_mut(..command.len())?;
+    name.copy_from_slice(command);
+    name.make_ascii_uppercase();
+    Some(name)
+}
+
+/// Whether a command is looked at; of all others only that they were sent.
+#[rustfmt::skip]
 pub fn matters(command: &[u8]) -> bool {
-    COMMANDS.iter().any(|known| known.eq_ignore_ascii_case(command))
+    matches!(
+        capitals(command, &mut [0; COMMAND]),
+        Some(
+            b"SET" | b"SETNX" | b"DEL" | b"UNLINK" | b"EXPIRE" | b"PEXPIRE" | b"PERSIST"
+            | b"EVALSHA" | b"EVAL" | b"FCALL" | b"SCRIPT" | b"BLPOP" | b"DELIFEQ" | b"DELEX"
+            | b"ZREM" | b"SELECT" | b"MULTI" | b"EXEC" | b"DISCARD" | b"CLIENT" | b"SUBSCRIBE"
+            | b"UNSUBSCRIBE" | b"PSUBSCRIBE" | b"PUNSUBSCRIBE" | b"SSUBSCRIBE" | b"SUNSUBSCRIBE"
+            | b"PUBSUB" | b"CLUSTER" | b"RESET" | b"MONITOR" | b"SYNC" | b"PSYNC" | b"EVALSHA_RO"
+            | b"EVAL_RO"
+        )
+    )
 }
 
 /// What is done with locks by one request.
@@ -165,12 +149,9 @@ impl Commands {
     pub fn meaning<'a>(&self, request: &'a Request, scripts: &mut Scripts) -> Meaning<'a> {
         let word = |at| request.word(at).unwrap_or_default();
         let count = request.count();
-        let mut capitals = [0; 16];
-        let command = word(0);
-        let Some(name) = capitals.get_mut(..command.len()) else { return Meaning::Dull };
-        name.copy_from_slice(command);
-        name.make_ascii_uppercase();
-        match &*name {
+        let mut room = [0; COMMAND];
+        let Some(name) = capitals(word(0), &mut room) else { return Meaning::Dull };
+        match name {
             b"SET" if count >= 4 => self.set(request),
             b"SETNX" if count == 3 => deed(&self.setnx, word(1), word(2), None),
             b"DEL" | b"UNLINK" if count >= 2 => self.delete(request),
@@ -268,14 +249,15 @@ fn lease(word: &[u8], unit: u64) -> Option<u64> {
 }
 
 fn deed<'a>(rule: &Arc<Rule>, key: &[u8], value: &[u8], lease: Option<u64>) -> Meaning<'a> {
-    let token = (is_owner(value)).then(|| owner(value));
+    let looks = looks(value);
+    let token = is_owner_that(looks, value).then(|| owner(value));
     Meaning::Deed(Deed {
         rule: rule.clone(),
         keys: vec![(key.into(), token)],
         lease,
         added: false,
         db: None,
-        looks: looks(value),
+        looks,
         way: Way::Command,
     })
 }
@@ -312,7 +294,8 @@ fn script<'a>(request: &'a Request, rule: Option<Option<Arc<Rule>>>) -> Meaning<
             return Meaning::Dull;
         }
         seems = token.map_or(Looks::Word, looks);
-        keys.push((key.into(), token.filter(|token| is_owner(token)).map(owner)));
+        let token = token.filter(|token| is_owner_that(seems, token));
+        keys.push((key.into(), token.map(owner)));
     }
     let time = rule.lease.and_then(|(at, unit)| lease(argument(at)?, unit));
     let added = rule.added.and_then(argument).is_some_and(|word| word == b"0");

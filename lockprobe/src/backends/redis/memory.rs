@@ -1,13 +1,20 @@
 //! Maps that forget what was not used for long, so that they stay small.
 
-use std::collections::HashMap;
 use std::hash::Hash;
+
+use hashbrown::Equivalent;
+
+/// A map that is looked up several times for each request. Its hash is fast and differs from run to
+/// run; whoever finds keys that fall together all the same slows down a map that is bounded.
+pub type Map<K, V> = hashbrown::HashMap<K, V, foldhash::quality::RandomState>;
+/// Likewise.
+pub type Set<K> = hashbrown::HashSet<K, foldhash::quality::RandomState>;
 
 /// A map of at most so many entries: when its young half is full, the old half is forgotten.
 #[derive(Debug)]
 pub struct Memory<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: Map<K, V>,
+    old: Map<K, V>,
     half: usize,
     forgotten: u64,
 }
@@ -15,11 +22,11 @@ pub struct Memory<K, V> {
 impl<K: Hash + Eq, V> Memory<K, V> {
     /// One of at most so many entries.
     pub fn new(most: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: most / 2, forgotten: 0 }
+        Self { young: Map::default(), old: Map::default(), half: most / 2, forgotten: 0 }
     }
 
     /// What is known under this key, which counts as use.
-    pub fn get(&mut self, key: &K) -> Option<&mut V> {
+    pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
         if !self.old.is_empty() && !self.young.contains_key(key) {
             let (key, value) = self.old.remove_entry(key)?;
             self.insert(key, value);

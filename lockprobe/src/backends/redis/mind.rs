@@ -1,12 +1,12 @@
 //! Requests and answers brought together, and what they are about.
 
 use core::net::SocketAddr;
-use std::collections::{HashMap, HashSet};
 
 use super::channels::{self, Channels};
 use super::frame::{Answer, Request, Value};
 use super::locks::Locks;
 use super::meaning::{Commands, Deed, Meaning, Way};
+use super::memory::{Map, Set};
 use super::places::{Places, kind};
 use super::redlock::Redlocks;
 use super::rules::{Looks, Rules};
@@ -26,7 +26,7 @@ pub struct Mind {
     redlocks: Redlocks,
     channels: Channels,
     servers: Servers,
-    waiting: HashSet<u64>,
+    waiting: Set<u64>,
 }
 
 impl Default for Mind {
@@ -48,7 +48,7 @@ impl Mind {
             redlocks: Redlocks::default(),
             channels: Channels::default(),
             servers: Servers::default(),
-            waiting: HashSet::new(),
+            waiting: Set::default(),
         }
     }
 
@@ -340,7 +340,7 @@ impl Mind {
     pub fn tick(
         &mut self,
         now: u64,
-        talks: &mut HashMap<u64, Talk>,
+        talks: &mut Map<u64, Talk>,
         ears: &mut Ears,
         out: &mut Vec<RemoteStep>,
     ) {

@@ -33,9 +33,8 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
 use frame::Gathered;
+use memory::Map;
 use mind::Mind;
 pub use rules::Rules;
 use talk::Talk;
@@ -49,7 +48,7 @@ const TALKS_AT_MOST: usize = 65_536;
 /// The backend.
 #[derive(Debug, Default)]
 pub struct Redis {
-    talks: HashMap<u64, Talk>,
+    talks: Map<u64, Talk>,
     mind: Mind,
     ears: Ears,
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use hashbrown::Equivalent;
+
 use super::frame::{Answer, Value};
 use super::locks::Told;
 use super::meaning::Deed;
@@ -37,7 +39,30 @@ pub struct Named {
     pub ignored: bool,
 }
 
-type Spot = (SocketAddr, Option<u32>, Box<[u8]>, LockKind);
+/// Where a key is.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Spot {
+    server: SocketAddr,
+    db: Option<u32>,
+    kind: LockKind,
+    key: Box<[u8]>,
+}
+
+/// The same to ask with; the order of its members is that of [`Spot`], for their hashes to be equal.
+#[derive(Hash)]
+struct SpotOf<'a> {
+    server: SocketAddr,
+    db: Option<u32>,
+    kind: LockKind,
+    key: &'a [u8],
+}
+
+impl Equivalent<Spot> for SpotOf<'_> {
+    fn equivalent(&self, spot: &Spot) -> bool {
+        (self.server, self.db, self.kind) == (spot.server, spot.db, spot.kind)
+            && *self.key == *spot.key
+    }
+}
 
 /// The locks by where their keys are.
 #[derive(Debug)]
@@ -67,7 +92,7 @@ impl Places {
         key: &[u8],
         kind: LockKind,
     ) -> Option<Arc<Named>> {
-        self.locks.get(&(server, db, key.into(), kind)).cloned()
+        self.locks.get(&SpotOf { server, db, kind, key }).cloned()
     }
 
     /// The lock of a key.
@@ -78,8 +103,7 @@ impl Places {
         key: &[u8],
         kind: LockKind,
     ) -> Arc<Named> {
-        let spot = (server, db, key.into(), kind);
-        if let Some(named) = self.locks.get(&spot) {
+        if let Some(named) = self.locks.get(&SpotOf { server, db, kind, key }) {
             return named.clone();
         }
         let scheme = if kind == LockKind::RedisChannel { "redis-channel" } else { "redis" };
@@ -93,7 +117,7 @@ impl Places {
             (None, None) => format!("{scheme}://{server}/db=?/{}", text(key)),
         };
         let named = Arc::new(self.describe(kind, address, key));
-        self.locks.insert(spot, named.clone());
+        self.locks.insert(Spot { server, db, kind, key: key.into() }, named.clone());
         named
     }
 

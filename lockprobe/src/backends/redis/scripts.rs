@@ -1,13 +1,12 @@
 //! What is known of commands and scripts: which words are key, token and lease, and what answers mean.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use sha1::{Digest as _, Sha1};
 
 use super::frame::{Answer, Value, integer};
 use super::lua;
-use super::memory::Memory;
+use super::memory::{Map, Memory};
 
 /// Most scripts that are remembered.
 const LEARNT_AT_MOST: usize = 1024;
@@ -182,8 +181,8 @@ pub fn sha(digits: &[u8]) -> Option<Sha> {
         return None;
     }
     for (byte, pair) in sha.iter_mut().zip(digits.chunks(2)) {
-        let pair = std::str::from_utf8(pair).ok()?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = (digit(0)? << 4 | digit(1)?) as u8;
     }
     Some(sha)
 }
@@ -191,14 +190,14 @@ pub fn sha(digits: &[u8]) -> Option<Sha> {
 /// The scripts that are known.
 #[derive(Debug)]
 pub struct Scripts {
-    listed: HashMap<Sha, Arc<Rule>>,
+    listed: Map<Sha, Arc<Rule>>,
     /// Those that were seen with their text; `None`: no lock's.
     learnt: Memory<Sha, Option<Arc<Rule>>>,
 }
 
 impl Default for Scripts {
     fn default() -> Self {
-        let mut scripts = Self { listed: HashMap::new(), learnt: Memory::new(LEARNT_AT_MOST) };
+        let mut scripts = Self { listed: Map::default(), learnt: Memory::new(LEARNT_AT_MOST) };
         scripts.add(include_str!("scripts.tsv"));
         scripts
     }

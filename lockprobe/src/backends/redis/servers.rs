@@ -1,8 +1,8 @@
 //! Which servers a process talks to.
 
 use core::net::SocketAddr;
-use std::collections::HashMap;
 
+use super::memory::Map;
 use crate::model::Connection;
 
 /// Most processes whose servers are remembered.
@@ -17,7 +17,7 @@ struct Process {
 
 /// The servers of processes.
 #[derive(Debug, Default)]
-pub struct Servers(HashMap<u32, Process>);
+pub struct Servers(Map<u32, Process>);
 
 impl Servers {
     /// A process talks to a server.

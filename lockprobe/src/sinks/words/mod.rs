@@ -86,6 +86,9 @@ fn waited(edge: &Edge, finding: &Finding) -> String {
 }
 
 fn deadlock(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
+    if finding.waits.iter().any(|edge| edge.holder.tid == 0) {
+        return deadlock_of_processes(finding, process);
+    }
     // What a thread of a circle holds is what the one before it waits for. It held it when it
     // began to wait, and has done nothing since.
     let before = finding.waits.iter().cycle().skip(finding.waits.len().saturating_sub(1));
@@ -104,6 +107,27 @@ fn deadlock(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
     let mut lines: Vec<String> =
         edges.flat_map(|both| std::iter::once(line(both)).chain(stack(both.0))).collect();
     lines.push("None of them can go on. End one of them to free the others.".to_owned());
+    lines
+}
+
+/// Of a lock that a process has it is not known which thread took it.
+fn deadlock_of_processes(finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
+    let line = |edge: &Edge| {
+        let (who, of, waited) = (waiter(edge), process(edge.waiter.id.pid), waited(edge, finding));
+        let holder = match edge.holder.tid {
+            0 => format!("a thread of {}", process(edge.holder.pid)),
+            _ => thread_label(&edge.holder_name, edge.holder),
+        };
+        format!("{who} of {of} has waited {waited} for {}, which {holder} holds", edge.lock.name)
+    };
+    let edges = finding.waits.iter();
+    let mut lines: Vec<String> =
+        edges.flat_map(|edge| std::iter::once(line(edge)).chain(stack(edge))).collect();
+    lines.push(
+        "Of a process that holds something all threads are here: whichever took it, none can go on. \
+         End one of them to free the others."
+            .to_owned(),
+    );
     lines
 }
 

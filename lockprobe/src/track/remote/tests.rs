@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 use crate::framing::{lock, owner};
 use crate::model::{LockKind, Owner, ThreadId};
+use crate::track::threads::ThreadCounts;
 use crate::track::wait_for;
 
 const MS: u64 = 1_000_000;
@@ -512,12 +513,12 @@ fn a_circle_through_two_servers_locks_is_in_the_graph() {
     locks.apply(other("1 20 b acquires 90000"), table, out);
     locks.apply(step("2 20 c asks"), table, out);
     locks.apply(step("3 20 c refused"), table, out);
-    assert!(wait_for::cycles(table).is_empty());
+    assert!(wait_for::cycles(table, &ThreadCounts::default()).is_empty());
     locks.apply(other("4 10 d queues"), table, out);
     let id = |tid| ThreadId { pid: tid, tid };
-    assert_eq!(wait_for::cycles(table), [[id(10), id(20)]]);
+    assert_eq!(wait_for::cycles(table, &ThreadCounts::default()), [[id(10), id(20)]]);
     locks.apply(other("5 20 b releases"), table, out);
-    assert!(wait_for::cycles(table).is_empty());
+    assert!(wait_for::cycles(table, &ThreadCounts::default()).is_empty());
 }
 
 #[test]
