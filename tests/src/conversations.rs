@@ -121,7 +121,7 @@ fn renewals(record: &Value) -> u64 {
 
 fn near(line: &Value, told: u64) -> bool {
     let length = number(line, "end") - number(line, "begin");
-    let slack = line["slack"].as_u64().unwrap_or(SLACK);
+    let slack = crate::slack(line["slack"].as_u64().unwrap_or(SLACK));
     told.abs_diff(length) as f64 <= (slack as f64).max(length as f64 * SHARE)
 }
 

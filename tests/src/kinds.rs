@@ -11,7 +11,9 @@ use crate::unpacked::is_python;
 
 /// What a report may differ by, whichever is larger: a share, and nanoseconds.
 const SHARE: f64 = 0.05;
-const SLACK: u64 = 200_000;
+fn slack() -> u64 {
+    crate::slack(200_000)
+}
 /// Runs of a program whose report differs from its truth; the last one counts.
 const RUNS: usize = 3;
 
@@ -78,7 +80,7 @@ pub struct Run {
 }
 
 fn near(a: u64, b: u64) -> bool {
-    a.abs_diff(b) as f64 <= (b as f64 * SHARE).max(SLACK as f64)
+    a.abs_diff(b) as f64 <= (b as f64 * SHARE).max(slack() as f64)
 }
 
 impl Run {

@@ -22,6 +22,13 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test says that it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
+/// How far a time may be off, nanoseconds: so far here, and `LOCKPROBE_SLACK` times as far where a
+/// processor is emulated.
+pub fn slack(nanos: u64) -> u64 {
+    let factor = std::env::var("LOCKPROBE_SLACK").ok().and_then(|text| text.parse().ok());
+    nanos * factor.unwrap_or(1)
+}
+
 /// Fails a test that has to be root and is not.
 pub fn need_root() {
     assert!(

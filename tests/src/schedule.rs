@@ -12,7 +12,9 @@ const THRESHOLD: u64 = 1_000_000;
 /// What a report may differ by, whichever is larger: a share, and nanoseconds. These are the bars
 /// of the project; a test that needs others is wrong.
 const SHARE: f64 = 0.05;
-const SLACK: u64 = 200_000;
+fn slack() -> u64 {
+    crate::slack(200_000)
+}
 /// A wait that differs by more from what its schedule says was measured on a machine that stood
 /// still, nanoseconds.
 const DISTURBED: u64 = 20_000_000;
@@ -77,7 +79,7 @@ pub enum Known {
 }
 
 fn near(a: u64, b: u64) -> bool {
-    a.abs_diff(b) as f64 <= (b as f64 * SHARE).max(SLACK as f64)
+    a.abs_diff(b) as f64 <= (b as f64 * SHARE).max(slack() as f64)
 }
 
 fn ms(nanos: u64) -> f64 {
@@ -104,7 +106,7 @@ impl Wait {
 
     /// On the threshold, a report on either side of it is right.
     fn must_be_reported(&self) -> bool {
-        self.length() >= THRESHOLD + SLACK
+        self.length() >= THRESHOLD + slack()
     }
 
     fn overlaps(&self, record: &Value) -> bool {
@@ -237,8 +239,8 @@ impl Truth {
                 let (tid, lock, start, end) = key(r);
                 (tid, lock) == (hold.tid, hold.lock)
                     && start <= hold.end
-                    && end + SLACK >= hold.begin
-                    && end.abs_diff(hold.end) < SLACK.max((hold.end - hold.begin) / 2)
+                    && end + slack() >= hold.begin
+                    && end.abs_diff(hold.end) < slack().max((hold.end - hold.begin) / 2)
             });
             let found: Vec<_> = found.collect();
             let [record] = found[..] else {
@@ -250,9 +252,9 @@ impl Truth {
             // Whoever waited for the lock himself while the next one waited already is known to
             // have held it from end to end.
             let waited = |w: &Wait| {
-                (w.tid, w.lock) == (hold.tid, hold.lock) && w.end.abs_diff(hold.begin) < SLACK
+                (w.tid, w.lock) == (hold.tid, hold.lock) && w.end.abs_diff(hold.begin) < slack()
             };
-            let whole = self.waits.iter().any(waited) && wait.begin + SLACK < hold.begin;
+            let whole = self.waits.iter().any(waited) && wait.begin + slack() < hold.begin;
             let right = match precision {
                 "exact" => near(reported, length),
                 "lower_bound" => reported <= length || near(reported, length),
@@ -287,7 +289,7 @@ impl Truth {
             let longest = waits.iter().map(|w| w.length()).max().unwrap_or(0);
             let gave_up = waits.iter().filter(|w| w.outcome == "timeout").count() as u64;
             let total_near = nanos(lock, "wait_total").abs_diff(total) as f64
-                <= (total as f64 * SHARE).max((count * SLACK) as f64);
+                <= (total as f64 * SHARE).max((count * slack()) as f64);
             for (what, right) in [
                 ("count", number(lock, "waits") == count),
                 ("total", total_near),

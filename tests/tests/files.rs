@@ -66,7 +66,7 @@ fn length(truth: &Value) -> u64 {
 
 /// Within 5 % or 200 us.
 fn near(told: u64, truth: u64) -> bool {
-    told.abs_diff(truth) <= (truth / 20).max(200_000)
+    told.abs_diff(truth) <= (truth / 20).max(lockprobe_tests::slack(200_000))
 }
 
 /// Runs a scene with lockprobe watching.

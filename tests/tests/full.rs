@@ -57,7 +57,7 @@ fn inversions(records: &Records) -> Vec<&Value> {
 
 /// Within 2 % or 200 us.
 fn is_close(got: u64, truth: u64) -> bool {
-    got.abs_diff(truth) <= (truth / 50).max(200_000)
+    got.abs_diff(truth) <= (truth / 50).max(lockprobe_tests::slack(200_000))
 }
 
 /// A mean that a program measures from inside its holds, up to twice more where the machine got

@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ usage: cargo xtask COMMAND
   bench [--quick]     measure what lockprobe costs (needs root); --rounds N, --only NAME
   fuzz [TARGET]       every parser on made-up bytes; --seconds N for each (60)
   demo [SCENARIO]     build, then run a demonstration (needs root)
+  vm [KERNEL|ci]      live tests on Debian's kernels, 5.10 to 7, under emulation (needs root)
   tidy                check the house rules that CONTRIBUTING.md lists
   deny                check licences, sources and yanked versions of all dependencies
   check-aarch64       check that the agent compiles for the other processor
@@ -66,6 +68,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
             build::run()?;
             build::demo(rest)?;
         }
+        ["vm", rest @ ..] => vm::run(rest)?,
         ["tidy"] => tidy::run()?,
         ["deny"] => deny::run()?,
         ["check-aarch64"] => foreign::run()?,

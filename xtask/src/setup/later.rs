@@ -14,6 +14,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::apt;
 use crate::shell;
 
+/// What is unpacked of a release.
+pub struct Release<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// A package that needs those that are meant, where their names change: they are taken too.
+    pub behind: Option<&'a str>,
+    /// The packages by name.
+    pub packages: &'a [&'a str],
+}
+
 /// What is unpacked.
 struct Program {
     /// Its name, and the release of Debian that has it.
@@ -96,7 +106,8 @@ pub fn install(installed: &mut Vec<String>) -> Result<()> {
             continue;
         }
         println!("setup: {} is missing ({})", wanted.name, wanted.why);
-        match unpack(&home, wanted) {
+        let release = Release { name: wanted.release, behind: None, packages: wanted.packages };
+        match unpack(&home, &release) {
             Ok(()) => installed.push(wanted.name.to_owned()),
             Err(error) => println!("setup: no {}: {error:#}", wanted.name),
         }
@@ -104,7 +115,8 @@ pub fn install(installed: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn unpack(home: &Path, wanted: &Program) -> Result<()> {
+/// Unpacks packages of a release into a folder, which is there whole or not at all.
+pub fn unpack(home: &Path, wanted: &Release<'_>) -> Result<()> {
     ensure!(shell::find("apt-get").is_some(), "it comes from Debian's archive, by apt");
     ensure!(Path::new(KEYS).exists(), "the keys of Debian's archive are not here");
     let archive = archive()?;
@@ -114,15 +126,19 @@ fn unpack(home: &Path, wanted: &Program) -> Result<()> {
         fs::create_dir_all(work.join(folder))?;
     }
     let apt = work.join("apt");
-    let list = format!("deb [signed-by={KEYS}] {archive} {} main\n", wanted.release);
+    let list = format!("deb [signed-by={KEYS}] {archive} {} main\n", wanted.name);
     fs::write(apt.join("list"), list)?;
     shell::output(apt_get(&apt).arg("update"))?;
+    let mut names: Vec<String> = wanted.packages.iter().map(|&name| name.to_owned()).collect();
+    if let Some(behind) = wanted.behind {
+        names.extend(needed_by(behind, &apt)?);
+    }
     let mut download = apt_get(&apt);
-    shell::output(download.current_dir(work.join("debs")).arg("download").args(wanted.packages))?;
+    shell::output(download.current_dir(work.join("debs")).arg("download").args(&names))?;
     let mut packages: Vec<PathBuf> =
         fs::read_dir(work.join("debs"))?.flatten().map(|entry| entry.path()).collect();
     packages.sort();
-    ensure!(packages.len() == wanted.packages.len(), "not all packages came: {packages:?}");
+    ensure!(packages.len() == names.len(), "not all packages came: {packages:?}");
     for package in &packages {
         shell::run(shell::program("dpkg-deb").arg("--extract").arg(package).arg(&work))?;
         println!("setup: unpacked {}", package.file_name().unwrap_or_default().display());
@@ -132,6 +148,24 @@ fn unpack(home: &Path, wanted: &Program) -> Result<()> {
     // Whole or not at all, whenever it is interrupted.
     let _ = fs::remove_dir_all(home);
     fs::rename(&work, home).context("put it in its place")
+}
+
+/// What the meta package of a kernel stands for: the packages with a version in their names among
+/// those it needs, and those that these need. Since Linux 7 the kernel is in several.
+fn needed_by(package: &str, apt: &Path) -> Result<Vec<String>> {
+    let mut ask = configured("apt-cache", apt);
+    let listed = shell::output(ask.args(["depends", "--recurse", "--important", package]))?;
+    let parts = ["linux-image-", "linux-modules-", "linux-binary-"];
+    let of_kernel = |name: &&str| {
+        parts.iter().any(|part| {
+            name.strip_prefix(part)
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        })
+    };
+    let mut needed: Vec<String> = listed.lines().filter(of_kernel).map(str::to_owned).collect();
+    needed.sort();
+    needed.dedup();
+    Ok(needed)
 }
 
 /// The archive of Debian that apt is set up with.
@@ -148,8 +182,13 @@ fn archive() -> Result<String> {
 
 /// apt with lists, caches and sources of its own, which needs no rights.
 fn apt_get(folder: &Path) -> Command {
-    let mut command = shell::program("apt-get");
+    let mut command = configured("apt-get", folder);
     command.arg("-qq");
+    command
+}
+
+fn configured(program: &str, folder: &Path) -> Command {
+    let mut command = shell::program(program);
     for (option, value) in [
         ("Dir::Etc::sourcelist", folder.join("list")),
         ("Dir::Etc::sourceparts", "/dev/null".into()),

@@ -5,7 +5,7 @@
 
 mod apt;
 mod clients;
-mod later;
+pub mod later;
 mod linker;
 mod needs;
 mod toolchain;
@@ -35,6 +35,14 @@ pub fn run() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Installs those of these packages that are absent: what only one command needs.
+pub fn packages(names: &[&str]) -> Result<()> {
+    match apt::missing(names) {
+        missing if missing.is_empty() => Ok(()),
+        missing => apt::install(&missing),
+    }
 }
 
 /// A usable compiler and linker for eBPF, without installing anything.
