@@ -4,6 +4,7 @@
 //! channel. When the pipeline falls behind, the ring fills and the kernel half counts the loss.
 
 mod attach;
+mod batches;
 pub mod btf;
 pub mod command;
 pub mod file_table;
@@ -14,6 +15,7 @@ mod load;
 mod lock_files;
 mod look;
 mod machine;
+mod own;
 mod reader;
 pub mod servers;
 mod standing;
@@ -24,8 +26,10 @@ mod tls;
 mod verdicts;
 mod waits;
 
+use batches::BatchReceiver;
 pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
 pub use look::Look;
+pub use own::Own;
 pub use servers::Servers;
 pub use standing::Standings;
 pub use synthetic::Synthetic;
@@ -34,14 +38,12 @@ pub use verdicts::Verdicts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, sync_channel};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
 use super::{Batch, Error, Source};
+use crate::health::Depth;
 use crate::model::Session;
-
-/// Batches on their way; with 20 ms a batch, more than a second of work.
-const BATCHES: usize = 64;
 
 /// How to observe.
 #[derive(Clone, Debug)]
@@ -72,7 +74,7 @@ pub struct Acquisitions {
 /// A running observation. Dropping it detaches everything.
 pub struct Live {
     session: Session,
-    batches: Receiver<Batch>,
+    batches: BatchReceiver,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
     only_targets: bool,
@@ -122,7 +124,7 @@ impl Live {
         };
         let session = load::session(options)?;
         load::release_memory();
-        let (sender, batches) = sync_channel(BATCHES);
+        let (sender, batches) = batches::channel();
         let (add_target, new_targets) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox };
@@ -169,6 +171,11 @@ impl Live {
     /// What full mode costs those it watches, where it was asked for.
     pub fn full_cost(&self) -> Option<&full::Cost> {
         self.cost.as_ref()
+    }
+
+    /// How many batches wait for the pipeline, and how many may.
+    pub fn waiting(&self) -> (Depth, u64) {
+        (self.batches.depth(), batches::AT_MOST as u64)
     }
 
     /// Whether chosen processes are watched rather than the host.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender};
 
 use aya::Ebpf;
 use lockprobe_ebpf::wire::{
@@ -13,6 +13,7 @@ use lockprobe_ebpf::wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::batches::BatchSender;
 use super::full::{Full, Probes};
 use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
@@ -61,7 +62,7 @@ pub struct Reader {
     tables: ReaderTables,
     min_wait: u64,
     targets: Targets,
-    batches: SyncSender<Batch>,
+    batches: BatchSender,
     inputs: Inputs,
     alive: BTreeSet<u32>,
     /// Whether there has been anybody to watch.
@@ -90,7 +91,7 @@ impl Reader {
         ebpf: Option<Ebpf>,
         tables: ReaderTables,
         options: &Options,
-        batches: SyncSender<Batch>,
+        batches: BatchSender,
         inputs: Inputs,
         full: Option<Full>,
     ) -> Self {
