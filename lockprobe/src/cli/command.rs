@@ -1,6 +1,7 @@
 //! Every option, with its help.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -225,6 +226,10 @@ pub struct TraceArgs {
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Also serve metrics for Prometheus, health and snapshots over HTTP at this address, like
+    /// 127.0.0.1:9464; whoever can reach it can read them
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Output")]
+    pub http: Option<SocketAddr>,
 }
 
 /// `lockprobe record`.

@@ -24,11 +24,11 @@ const CONTAINER: &str = "container.id";
 /// to it in a sample, `_total` or `_bucket`, is not part of it.
 pub fn family(name: &str, unit: &str, instrument: Instrument) -> String {
     let mut name = plain(name);
-    if let Some(unit) = self::unit(unit, instrument) {
-        if !name.ends_with(&format!("_{unit}")) {
-            name.push('_');
-            name.push_str(unit);
-        }
+    if let Some(unit) = self::unit(unit, instrument)
+        && !name.ends_with(&format!("_{unit}"))
+    {
+        name.push('_');
+        name.push_str(unit);
     }
     if instrument == Instrument::Counter {
         name.trim_end_matches("_total").to_owned()
