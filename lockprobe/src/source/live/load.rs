@@ -10,7 +10,8 @@ use crate::model::Session;
 use crate::source::Error;
 
 /// The object `cargo xtask build` made; empty when lockprobe was built without one.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lockprobe.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lockprobe.bpf.o"));
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 

@@ -15,6 +15,7 @@ mod load;
 mod lock_files;
 mod look;
 mod machine;
+mod multi;
 mod own;
 mod reader;
 pub mod servers;
@@ -100,6 +101,7 @@ impl Live {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
+        let shared = multi::Tables::of(&ebpf);
         let mut tables = tables::take(&mut ebpf, options.full.is_some())?;
         let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();
@@ -127,7 +129,7 @@ impl Live {
         let (sender, batches) = batches::channel();
         let (add_target, new_targets) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox };
+        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox, shared };
         let following = following.map(|f| f.full);
         let reader = reader::Reader::new(attached, tables, options, sender, inputs, following);
         let reader = std::thread::Builder::new()

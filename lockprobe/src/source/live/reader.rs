@@ -19,7 +19,7 @@ use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
 use super::tls::Tls;
 use super::verdicts::Inbox;
-use super::{Options, Targets, attach, waits};
+use super::{Options, Targets, attach, multi, waits};
 use crate::source::Batch;
 
 const POLL_MS: i32 = 20;
@@ -53,6 +53,8 @@ pub struct Inputs {
     pub new_targets: Receiver<(u32, Sender<()>)>,
     /// Verdicts on call sites.
     pub verdicts: Inbox,
+    /// The tables, for programs that are loaded later.
+    pub shared: multi::Tables,
 }
 
 /// State of the reader thread.
@@ -201,7 +203,7 @@ impl Reader {
             let encrypting: BTreeSet<u32> = batch.frames().filter_map(encrypting).collect();
             for pid in encrypting {
                 if let Some(ebpf) = &mut self.ebpf {
-                    self.tls.follow(ebpf, pid);
+                    self.tls.follow(ebpf, &self.inputs.shared, pid);
                 }
             }
             let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
@@ -352,6 +354,7 @@ impl Reader {
         let mut probes = Probes::default();
         self.acquisitions(|full, ebpf| probes = full.end(ebpf));
         // Detached, the programs can add nothing; the maps stay with us.
+        self.tls.detach();
         drop(self.ebpf.take());
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;
