@@ -45,6 +45,7 @@ pub enum Command {
     #[command(after_help = DEADLOCKS_EXAMPLES)]
     Deadlocks(DeadlocksArgs),
     /// Say whether this machine can be observed, and what is missing
+    #[command(after_help = DOCTOR_NOTES)]
     Doctor(DoctorArgs),
     /// Run built-in workloads and show what lockprobe reports beside the truth
     #[command(after_help = DEMO_EXAMPLES)]
@@ -90,6 +91,11 @@ const REPLAY_EXAMPLES: &str = "\
 Examples:
   lockprobe replay stall.lprec
   lockprobe replay stall.lprec --format jsonl | jq 'select(.record == \"finding\")'";
+const DOCTOR_NOTES: &str = "\
+Each line is good; limited, where something is not found for want of a capability or setting, which
+is named; off, of what has to be asked for by name; or bad, which stands in the way of live capture.
+The exit status is 0 when live capture works, limited or not, else 4 (not permitted), 5 (this kernel)
+or 7 (built without eBPF programs).";
 const DEMO_EXAMPLES: &str = "\
 Examples:
   lockprobe demo                 all scenarios

@@ -18,6 +18,7 @@ mod machine;
 mod multi;
 mod own;
 mod reader;
+pub mod rights;
 pub mod servers;
 mod standing;
 mod synthetic;
@@ -28,7 +29,7 @@ mod verdicts;
 mod waits;
 
 use batches::BatchReceiver;
-pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
+pub use load::{has_programs, is_new_enough, kernel_release};
 pub use look::Look;
 pub use own::Own;
 pub use servers::Servers;
@@ -101,7 +102,7 @@ impl Live {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
-        let shared = multi::Tables::of(&ebpf);
+        let tls = tls::Tls::new(multi::Tables::of(&ebpf));
         let mut tables = tables::take(&mut ebpf, options.full.is_some())?;
         let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();
@@ -129,7 +130,7 @@ impl Live {
         let (sender, batches) = batches::channel();
         let (add_target, new_targets) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox, shared };
+        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox, tls };
         let following = following.map(|f| f.full);
         let reader = reader::Reader::new(attached, tables, options, sender, inputs, following);
         let reader = std::thread::Builder::new()
@@ -195,9 +196,19 @@ impl Live {
     }
 }
 
+/// Whether clients of lock servers can be followed on this kernel.
+pub fn can_follow_servers() -> bool {
+    load::is_at_least(servers::OLDEST_KERNEL)
+}
+
+/// Whether this kernel has probes for all processes without CAP_SYS_ADMIN.
+pub fn can_probe_for_all() -> bool {
+    load::is_at_least(multi::OLDEST_KERNEL)
+}
+
 /// Whether clients of lock servers are followed: asked for, and by a kernel that can.
 fn follows_servers(options: &Options) -> bool {
-    !options.servers.is_empty() && load::is_at_least(servers::OLDEST_KERNEL)
+    !options.servers.is_empty() && can_follow_servers()
 }
 
 struct Following {

@@ -19,7 +19,7 @@ use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
 use super::tls::Tls;
 use super::verdicts::Inbox;
-use super::{Options, Targets, attach, multi, waits};
+use super::{Options, Targets, attach, waits};
 use crate::source::Batch;
 
 const POLL_MS: i32 = 20;
@@ -53,8 +53,8 @@ pub struct Inputs {
     pub new_targets: Receiver<(u32, Sender<()>)>,
     /// Verdicts on call sites.
     pub verdicts: Inbox,
-    /// The tables, for programs that are loaded later.
-    pub shared: multi::Tables,
+    /// Probes on TLS libraries.
+    pub tls: Tls,
 }
 
 /// State of the reader thread.
@@ -84,7 +84,6 @@ pub struct Reader {
     newcomers: bool,
     next_walk: u64,
     full: Option<Full>,
-    tls: Tls,
 }
 
 impl Reader {
@@ -118,7 +117,6 @@ impl Reader {
             newcomers: false,
             next_walk: 0,
             full,
-            tls: Tls::default(),
         }
     }
 
@@ -203,7 +201,7 @@ impl Reader {
             let encrypting: BTreeSet<u32> = batch.frames().filter_map(encrypting).collect();
             for pid in encrypting {
                 if let Some(ebpf) = &mut self.ebpf {
-                    self.tls.follow(ebpf, &self.inputs.shared, pid);
+                    self.inputs.tls.follow(ebpf, pid);
                 }
             }
             let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
@@ -354,7 +352,7 @@ impl Reader {
         let mut probes = Probes::default();
         self.acquisitions(|full, ebpf| probes = full.end(ebpf));
         // Detached, the programs can add nothing; the maps stay with us.
-        self.tls.detach();
+        self.inputs.tls.detach();
         drop(self.ebpf.take());
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;

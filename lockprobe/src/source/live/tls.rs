@@ -54,6 +54,8 @@ type Key = (u64, u64);
 /// The probes on TLS libraries.
 #[derive(Default)]
 pub struct Tls {
+    /// The tables, for programs that are loaded later.
+    tables: Tables,
     loaded: bool,
     /// Programs for all processes, where the kernel has such links; `None` before it was tried.
     multi: Option<Option<Multi>>,
@@ -66,8 +68,13 @@ pub struct Tls {
 type Functions = HashMap<&'static str, u64>;
 
 impl Tls {
+    /// None yet.
+    pub fn new(tables: Tables) -> Self {
+        Self { tables, ..Self::default() }
+    }
+
     /// A process encrypts what it says to a lock server. Whether its library is probed.
-    pub fn follow(&mut self, ebpf: &mut Ebpf, tables: &Tables, pid: u32) -> bool {
+    pub fn follow(&mut self, ebpf: &mut Ebpf, pid: u32) -> bool {
         if self.asked.len() >= AT_MOST {
             self.asked.clear();
         }
@@ -91,7 +98,7 @@ impl Tls {
             if self.attached.contains(&(key, scope)) {
                 return true;
             }
-            let attached = scope == 0 && self.attach_for_all(tables, &file, &functions).is_some();
+            let attached = scope == 0 && self.attach_for_all(&file, &functions).is_some();
             if attached || self.attach(ebpf, &file, &functions, scope).is_some() {
                 self.attached.insert((key, scope));
                 found = true;
@@ -105,7 +112,8 @@ impl Tls {
         self.multi = None;
     }
 
-    fn attach_for_all(&mut self, tables: &Tables, file: &str, found: &Functions) -> Option<()> {
+    fn attach_for_all(&mut self, file: &str, found: &Functions) -> Option<()> {
+        let tables = &self.tables;
         let multi = self.multi.get_or_insert_with(|| Multi::load(tables, &PROGRAMS)).as_mut()?;
         multi.attach_all(file, sites(found))
     }
