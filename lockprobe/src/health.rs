@@ -1,6 +1,30 @@
 //! lockprobe's own counters: what came in, what could not be read.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::model::Malformed;
+
+/// How much waits in a queue between two threads.
+#[derive(Clone, Debug, Default)]
+pub struct Depth(Arc<AtomicU64>);
+
+impl Depth {
+    /// One more; to be told before it is put in.
+    pub fn enters(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less; to be told after it was taken out.
+    pub fn leaves(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many.
+    pub fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Counts of the user half.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,7 @@
 //! Every option, with its help.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub enum Command {
     #[command(after_help = DEADLOCKS_EXAMPLES)]
     Deadlocks(DeadlocksArgs),
     /// Say whether this machine can be observed, and what is missing
+    #[command(after_help = DOCTOR_NOTES)]
     Doctor(DoctorArgs),
     /// Run built-in workloads and show what lockprobe reports beside the truth
     #[command(after_help = DEMO_EXAMPLES)]
@@ -89,6 +91,11 @@ const REPLAY_EXAMPLES: &str = "\
 Examples:
   lockprobe replay stall.lprec
   lockprobe replay stall.lprec --format jsonl | jq 'select(.record == \"finding\")'";
+const DOCTOR_NOTES: &str = "\
+Each line is good; limited, where something is not found for want of a capability or setting, which
+is named; off, of what has to be asked for by name; or bad, which stands in the way of live capture.
+The exit status is 0 when live capture works, limited or not, else 4 (not permitted), 5 (this kernel)
+or 7 (built without eBPF programs).";
 const DEMO_EXAMPLES: &str = "\
 Examples:
   lockprobe demo                 all scenarios
@@ -225,6 +232,10 @@ pub struct TraceArgs {
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Also serve metrics for Prometheus, health and snapshots over HTTP at this address, like
+    /// 127.0.0.1:9464; whoever can reach it can read them
+    #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Output")]
+    pub http: Option<SocketAddr>,
 }
 
 /// `lockprobe record`.

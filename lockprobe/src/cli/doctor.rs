@@ -7,26 +7,25 @@ use serde_json::json;
 
 use super::command::{DoctorArgs, DoctorFormat};
 use super::run::colour_wanted;
-use crate::source::doctor::{Check, Verdict, checks};
+use crate::source::doctor::{Check, Report, Verdict, examine};
 
-/// Runs it. The status is 5 when live capture does not work.
+/// Runs it. The status is that of live capture: 0 when it works, with whatever is missing.
 pub fn main(args: &DoctorArgs) -> anyhow::Result<u8> {
-    let checks = checks();
+    let Report { checks, status } = examine();
     match args.format {
         DoctorFormat::Table => table(&checks)?,
         DoctorFormat::Json => {
             let list: Vec<_> = checks.iter().map(to_json).collect();
-            let good = checks.iter().all(|c| c.verdict != Verdict::Bad);
-            writeln!(stdout(), "{:#}", json!({ "ready": good, "checks": list }))?;
+            writeln!(stdout(), "{:#}", json!({ "ready": status == 0, "checks": list }))?;
         }
     }
-    let bad = checks.iter().any(|c| c.verdict == Verdict::Bad);
-    Ok(if bad { 5 } else { 0 })
+    Ok(status)
 }
 
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Good => "good",
+        Verdict::Off => "off",
         Verdict::Limited => "limited",
         Verdict::Bad => "bad",
     }
@@ -42,6 +41,7 @@ fn table(checks: &[Check]) -> std::io::Result<()> {
     for check in checks {
         let style = match check.verdict {
             Verdict::Good => AnsiColor::Green,
+            Verdict::Off => AnsiColor::BrightBlack,
             Verdict::Limited => AnsiColor::Yellow,
             Verdict::Bad => AnsiColor::Red,
         };

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod generate;
 mod look;
+mod pages;
 mod record;
 mod replay;
 mod run;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::command::{Format, OutputArgs};
+use super::pages::{self, Pages};
 use super::status::UNDELIVERED;
 use crate::analyses::usage::GroupBy;
 use crate::enrich::GivenNames;
@@ -25,6 +26,7 @@ use crate::source::Source;
 /// Where records go. The last outlet shows the summary with what the others lost.
 pub struct Outlets {
     remote: Vec<Outlet>,
+    pages: Option<Pages>,
     local: Option<Outlet>,
 }
 
@@ -68,6 +70,7 @@ pub struct Opened {
     colour: bool,
     stacks: bool,
     otlp: Option<String>,
+    pages: Option<pages::Opened>,
     names: GivenNames,
     group_by: GroupBy,
 }
@@ -85,6 +88,7 @@ impl Opened {
             colour,
             stacks: args.stacks,
             otlp: args.otlp.clone(),
+            pages: None,
             names: args.names(),
             group_by: args.grouping(),
         })
@@ -98,9 +102,19 @@ impl Opened {
             colour: false,
             stacks: false,
             otlp: None,
+            pages: None,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
         }
+    }
+
+    /// Also pages over HTTP, which are served from now on.
+    pub fn serving(mut self, listen: Option<std::net::SocketAddr>) -> anyhow::Result<Self> {
+        self.pages = listen.map(pages::Opened::new).transpose()?;
+        if let Some(pages) = &self.pages {
+            eprintln!("lockprobe: http://{}/ has metrics and snapshots", pages.address());
+        }
+        Ok(self)
     }
 
     /// A console on any writer.
@@ -121,7 +135,8 @@ impl Opened {
     /// Starts the sinks.
     pub fn start(self, session: &Session, pressure: Pressure) -> anyhow::Result<Outlets> {
         let session = Arc::new(session.clone());
-        let mut outlets = Outlets { remote: Vec::new(), local: None };
+        let shared = session.clone();
+        let mut outlets = Outlets { remote: Vec::new(), pages: None, local: None };
         if let Some(writer) = self.writer {
             let session = session.clone();
             let sink: Box<dyn Sink> = match self.shape {
@@ -139,6 +154,7 @@ impl Opened {
             let sink = Box::new(Otlp::new(&url, session)?);
             outlets.remote.push(Outlet::start(sink, pressure)?);
         }
+        outlets.pages = self.pages.map(|pages| pages.observing(shared)).transpose()?;
         Ok(outlets)
     }
 }
@@ -171,6 +187,16 @@ impl Outlets {
     fn offer(&mut self, record: &Record) {
         let all = self.remote.iter_mut().chain(&mut self.local);
         all.for_each(|outlet| outlet.offer(record));
+        if let Some(pages) = &mut self.pages {
+            pages.offer(record);
+        }
+    }
+
+    /// To be called between batches.
+    fn between(&mut self, pipeline: &Pipeline) {
+        if let Some(pages) = &mut self.pages {
+            pages.between(pipeline);
+        }
     }
 
     fn failed(&self) -> bool {
@@ -187,6 +213,10 @@ impl Outlets {
             losses.extend(lost.into_iter().map(|(cause, count)| (outlet.name(), cause, count)));
         }
         let undelivered = losses.iter().any(|(_, _, count)| *count > 0);
+        if let Some(pages) = self.pages {
+            let lost = pages.finish()?;
+            losses.extend(lost.into_iter().map(|(cause, count)| ("http", cause, count)));
+        }
         if let Some(outlet) = &mut self.local {
             losses.push((outlet.name(), "queue_full", outlet.dropped()));
             if let Some(mut summary) = summary {
@@ -262,6 +292,7 @@ pub fn drive(
             seen.add(&record);
             outlets.offer(&record);
         }
+        outlets.between(&pipeline);
         if !stopped && (!keep_going() || outlets.failed()) {
             stopped = true;
             stop();

@@ -18,7 +18,7 @@ use crate::source::{Error, Source};
 
 /// Runs it.
 pub fn main(args: &TraceArgs) -> anyhow::Result<u8> {
-    let outputs = Opened::new(&args.output)?;
+    let outputs = Opened::new(&args.output)?.serving(args.http)?;
     let ended = observe(&args.target, &args.capture, outputs, |_| Ok(None))?;
     Ok(ended.status)
 }

@@ -1,6 +1,6 @@
 //! The state of all locks at one moment.
 
-use super::{Activity, Finding, Holder, LockDescription, ThreadId};
+use super::{Activity, Finding, Holder, LockDescription, RemoteHold, ThreadId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,6 +15,9 @@ pub struct Snapshot {
     pub findings: Vec<Finding>,
     /// Names of processes.
     pub services: BTreeMap<u32, String>,
+    /// Locks of servers that processes of this host have, whether anybody waits for them or not;
+    /// `None` where no servers were listened to.
+    pub remote: Option<Vec<RemoteHold>>,
 }
 
 /// A thread that waits, or has what another waits for.

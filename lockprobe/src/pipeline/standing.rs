@@ -6,7 +6,7 @@ use std::io;
 use super::stacks::Stacks;
 use super::{Aside, Pipeline, read};
 use crate::analyses::snapshot;
-use crate::model::{Fact, Finding, Observation, Record, Snapshot, ThreadId};
+use crate::model::{Fact, Finding, Observation, Record, RemoteHold, Snapshot, ThreadId};
 use crate::source::Batch;
 
 /// Most stacks copied in one look.
@@ -89,6 +89,20 @@ impl Pipeline {
         let pids = snapshot.agents.iter().map(|agent| agent.id.pid);
         let named = |pid: u32| Some((pid, self.processes.get(&pid)?.service.clone()));
         snapshot.services = pids.filter_map(named).collect();
+        snapshot
+    }
+
+    /// The same while observation goes on: servers have been listened to.
+    pub fn live_snapshot(&self) -> Snapshot {
+        let mut snapshot = self.snapshot();
+        let mut holds: Vec<RemoteHold> = self.tracker.remote_holds().cloned().collect();
+        holds.sort_unstable_by_key(|hold| (hold.thread.id, hold.since, hold.lock.id));
+        for pid in holds.iter().map(|hold| hold.thread.id.pid) {
+            if let Some(process) = self.processes.get(&pid) {
+                snapshot.services.entry(pid).or_insert_with(|| process.service.clone());
+            }
+        }
+        snapshot.remote = Some(holds);
         snapshot
     }
 

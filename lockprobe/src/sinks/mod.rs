@@ -7,6 +7,7 @@ use crate::model::Record;
 
 pub mod console;
 pub mod folded;
+pub mod http;
 pub mod jsonl;
 pub mod otlp;
 mod outlet;

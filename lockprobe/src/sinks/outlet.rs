@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Sink;
+use crate::health::Depth;
 use crate::model::Record;
 
 /// Records waiting for one sink.
@@ -33,6 +34,7 @@ pub struct Outlet {
     failed: Arc<AtomicBool>,
     pressure: Pressure,
     dropped: u64,
+    depth: Depth,
 }
 
 impl Outlet {
@@ -42,13 +44,16 @@ impl Outlet {
         let name = sink.name();
         let failed = Arc::new(AtomicBool::new(false));
         let flag = failed.clone();
+        let depth = Depth::default();
+        let waiting = depth.clone();
         let thread =
             std::thread::Builder::new().name(format!("lockprobe-{name}")).spawn(move || {
-                let ended = run(sink, &records);
+                let ended = run(sink, &records, &waiting);
                 flag.store(ended.0.is_err(), Ordering::Relaxed);
                 ended
             })?;
-        Ok(Self { name, sender: Some(sender), thread: Some(thread), failed, pressure, dropped: 0 })
+        let (sender, thread) = (Some(sender), Some(thread));
+        Ok(Self { name, sender, thread, failed, pressure, dropped: 0, depth })
     }
 
     /// Name of the sink.
@@ -65,12 +70,21 @@ impl Outlet {
     pub fn offer(&mut self, record: &Record) {
         let Some(sender) = &self.sender else { return };
         let wait = self.pressure == Pressure::Wait || matches!(record, Record::Summary(_));
-        if wait {
+        self.depth.enters();
+        let sent = match wait {
+            true => sender.send(record.clone()).map_err(|e| TrySendError::Disconnected(e.0)),
+            false => sender.try_send(record.clone()),
+        };
+        if let Err(error) = sent {
+            self.depth.leaves();
             // A sink that has ended says why in `finish`.
-            let _ = sender.send(record.clone());
-        } else if let Err(TrySendError::Full(_)) = sender.try_send(record.clone()) {
-            self.dropped += 1;
+            self.dropped += u64::from(matches!(error, TrySendError::Full(_)));
         }
+    }
+
+    /// How many records wait for the sink, and how many may.
+    pub fn waiting(&self) -> (Depth, u64) {
+        (self.depth.clone(), QUEUE as u64)
     }
 
     /// Records dropped because the sink could not keep up.
@@ -89,17 +103,20 @@ impl Outlet {
     }
 }
 
-fn run(mut sink: Box<dyn Sink>, records: &Receiver<Record>) -> Ended {
-    let result = pump(sink.as_mut(), records);
+fn run(mut sink: Box<dyn Sink>, records: &Receiver<Record>, depth: &Depth) -> Ended {
+    let result = pump(sink.as_mut(), records, depth);
     let result = result.and_then(|()| sink.finish());
     let losses = sink.losses();
     (result, losses)
 }
 
-fn pump(sink: &mut dyn Sink, records: &Receiver<Record>) -> anyhow::Result<()> {
+fn pump(sink: &mut dyn Sink, records: &Receiver<Record>, depth: &Depth) -> anyhow::Result<()> {
     loop {
         match records.recv_timeout(IDLE_AFTER) {
-            Ok(record) => sink.write(&record)?,
+            Ok(record) => {
+                depth.leaves();
+                sink.write(&record)?;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
@@ -107,6 +124,7 @@ fn pump(sink: &mut dyn Sink, records: &Receiver<Record>) -> anyhow::Result<()> {
         while Instant::now() < busy
             && let Ok(record) = records.try_recv()
         {
+            depth.leaves();
             sink.write(&record)?;
         }
         sink.idle()?;

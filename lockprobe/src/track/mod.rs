@@ -74,6 +74,11 @@ impl Tracker {
         self.remote.overdue(moment)
     }
 
+    /// Holds of servers' locks that go on.
+    pub fn remote_holds(&self) -> impl Iterator<Item = &RemoteHold> {
+        self.remote.holds()
+    }
+
     /// Ends what goes on with servers' locks when observation ends.
     pub fn finish_remote(&mut self, now: u64, out: &mut Outcomes) {
         self.remote.finish(now, &mut self.table, out);

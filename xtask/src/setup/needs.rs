@@ -56,6 +56,7 @@ const NEEDS: &[Need] = &[
         why: "live tests watch its clients",
     },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },
+    Need { package: "prometheus", proof: "promtool", why: "live tests have it read the endpoint" },
 ];
 
 impl Need {

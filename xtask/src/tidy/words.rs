@@ -61,6 +61,10 @@ pub fn names(sources: &[Source]) -> Vec<Fault> {
 fn defined(code: &str) -> Option<&str> {
     let mut words = code.split_whitespace().skip_while(|word| word.starts_with("pub"));
     let kind = words.next()?;
+    // An associated type has the name the trait gave it.
+    if kind == "type" && code.starts_with(' ') && code.contains('=') {
+        return None;
+    }
     let name = words.next()?.split(|c: char| !(c.is_alphanumeric() || c == '_')).next()?;
     ["struct", "enum", "trait", "union", "type"].contains(&kind).then_some(name)
 }

@@ -5,12 +5,14 @@ use std::fs;
 use aya::programs::ProgramError;
 use aya::{Btf, Ebpf, EbpfLoader};
 
+use super::rights::{NEEDED, Rights};
 use super::{Options, btf, full, kernel_locks, machine, servers};
 use crate::model::Session;
 use crate::source::Error;
 
 /// The object `cargo xtask build` made; empty when lockprobe was built without one.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lockprobe.bpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lockprobe.bpf.o"));
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -67,13 +69,11 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
                 .into(),
         ));
     }
-    // SAFETY: no arguments, cannot fail.
-    if unsafe { libc::geteuid() } != 0 && !has_capability() {
-        return Err(Error::Permission(
-            "live capture needs root (or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE); run it again \
-             with sudo"
-                .into(),
-        ));
+    if let Some(missing) = Rights::now().missing(&NEEDED) {
+        return Err(Error::Permission(format!(
+            "live capture needs root, or a user with capabilities of which {missing}; run it again \
+             with sudo, or see `lockprobe doctor`"
+        )));
     }
     let release = kernel_release();
     let version = version_of(&release);
@@ -117,23 +117,6 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
         full::prepare(&mut ebpf, &btf)?;
     }
     Ok(ebpf)
-}
-
-/// CAP_BPF and CAP_PERFMON in the effective set.
-fn has_capability() -> bool {
-    has_capabilities((1 << 39) | (1 << 38))
-}
-
-/// CAP_SYS_PTRACE in the effective set: memory, maps and executables of others can be read.
-pub fn may_look_at_others() -> bool {
-    has_capabilities(1 << 19)
-}
-
-fn has_capabilities(wanted: u64) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let set = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
-    set & wanted == wanted
 }
 
 /// One sentence from an error of the loader, with the cause at its root.

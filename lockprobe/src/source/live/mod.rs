@@ -4,6 +4,7 @@
 //! channel. When the pipeline falls behind, the ring fills and the kernel half counts the loss.
 
 mod attach;
+mod batches;
 pub mod btf;
 pub mod command;
 pub mod file_table;
@@ -14,7 +15,10 @@ mod load;
 mod lock_files;
 mod look;
 mod machine;
+mod multi;
+mod own;
 mod reader;
+pub mod rights;
 pub mod servers;
 mod standing;
 mod synthetic;
@@ -24,8 +28,10 @@ mod tls;
 mod verdicts;
 mod waits;
 
-pub use load::{has_programs, is_new_enough, kernel_release, may_look_at_others};
+use batches::BatchReceiver;
+pub use load::{has_programs, is_new_enough, kernel_release};
 pub use look::Look;
+pub use own::Own;
 pub use servers::Servers;
 pub use standing::Standings;
 pub use synthetic::Synthetic;
@@ -34,14 +40,12 @@ pub use verdicts::Verdicts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, sync_channel};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
 use super::{Batch, Error, Source};
+use crate::health::Depth;
 use crate::model::Session;
-
-/// Batches on their way; with 20 ms a batch, more than a second of work.
-const BATCHES: usize = 64;
 
 /// How to observe.
 #[derive(Clone, Debug)]
@@ -72,7 +76,7 @@ pub struct Acquisitions {
 /// A running observation. Dropping it detaches everything.
 pub struct Live {
     session: Session,
-    batches: Receiver<Batch>,
+    batches: BatchReceiver,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
     only_targets: bool,
@@ -98,6 +102,7 @@ impl Live {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
+        let tls = tls::Tls::new(multi::Tables::of(&ebpf));
         let mut tables = tables::take(&mut ebpf, options.full.is_some())?;
         let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();
@@ -122,10 +127,10 @@ impl Live {
         };
         let session = load::session(options)?;
         load::release_memory();
-        let (sender, batches) = sync_channel(BATCHES);
+        let (sender, batches) = batches::channel();
         let (add_target, new_targets) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox };
+        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox, tls };
         let following = following.map(|f| f.full);
         let reader = reader::Reader::new(attached, tables, options, sender, inputs, following);
         let reader = std::thread::Builder::new()
@@ -171,6 +176,11 @@ impl Live {
         self.cost.as_ref()
     }
 
+    /// How many batches wait for the pipeline, and how many may.
+    pub fn waiting(&self) -> (Depth, u64) {
+        (self.batches.depth(), batches::AT_MOST as u64)
+    }
+
     /// Whether chosen processes are watched rather than the host.
     pub fn only_targets(&self) -> bool {
         self.only_targets
@@ -186,9 +196,19 @@ impl Live {
     }
 }
 
+/// Whether clients of lock servers can be followed on this kernel.
+pub fn can_follow_servers() -> bool {
+    load::is_at_least(servers::OLDEST_KERNEL)
+}
+
+/// Whether this kernel has probes for all processes without CAP_SYS_ADMIN.
+pub fn can_probe_for_all() -> bool {
+    load::is_at_least(multi::OLDEST_KERNEL)
+}
+
 /// Whether clients of lock servers are followed: asked for, and by a kernel that can.
 fn follows_servers(options: &Options) -> bool {
-    !options.servers.is_empty() && load::is_at_least(servers::OLDEST_KERNEL)
+    !options.servers.is_empty() && can_follow_servers()
 }
 
 struct Following {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender};
 
 use aya::Ebpf;
 use lockprobe_ebpf::wire::{
@@ -13,6 +13,7 @@ use lockprobe_ebpf::wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::batches::BatchSender;
 use super::full::{Full, Probes};
 use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
@@ -52,6 +53,8 @@ pub struct Inputs {
     pub new_targets: Receiver<(u32, Sender<()>)>,
     /// Verdicts on call sites.
     pub verdicts: Inbox,
+    /// Probes on TLS libraries.
+    pub tls: Tls,
 }
 
 /// State of the reader thread.
@@ -61,7 +64,7 @@ pub struct Reader {
     tables: ReaderTables,
     min_wait: u64,
     targets: Targets,
-    batches: SyncSender<Batch>,
+    batches: BatchSender,
     inputs: Inputs,
     alive: BTreeSet<u32>,
     /// Whether there has been anybody to watch.
@@ -81,7 +84,6 @@ pub struct Reader {
     newcomers: bool,
     next_walk: u64,
     full: Option<Full>,
-    tls: Tls,
 }
 
 impl Reader {
@@ -90,7 +92,7 @@ impl Reader {
         ebpf: Option<Ebpf>,
         tables: ReaderTables,
         options: &Options,
-        batches: SyncSender<Batch>,
+        batches: BatchSender,
         inputs: Inputs,
         full: Option<Full>,
     ) -> Self {
@@ -115,7 +117,6 @@ impl Reader {
             newcomers: false,
             next_walk: 0,
             full,
-            tls: Tls::default(),
         }
     }
 
@@ -200,7 +201,7 @@ impl Reader {
             let encrypting: BTreeSet<u32> = batch.frames().filter_map(encrypting).collect();
             for pid in encrypting {
                 if let Some(ebpf) = &mut self.ebpf {
-                    self.tls.follow(ebpf, pid);
+                    self.inputs.tls.follow(ebpf, pid);
                 }
             }
             let processes: Vec<ProcessRecord> = batch.frames().filter_map(process).collect();
@@ -351,6 +352,7 @@ impl Reader {
         let mut probes = Probes::default();
         self.acquisitions(|full, ebpf| probes = full.end(ebpf));
         // Detached, the programs can add nothing; the maps stay with us.
+        self.inputs.tls.detach();
         drop(self.ebpf.take());
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;

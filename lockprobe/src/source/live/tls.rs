@@ -15,6 +15,7 @@ use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _, ObjectSegment as _, ObjectSymbol as _, ReadCache};
 
 use super::load;
+use super::multi::{Multi, Tables};
 
 type Elf<'a> = ElfFile64<'a, Endianness, &'a ReadCache<File>>;
 
@@ -53,7 +54,11 @@ type Key = (u64, u64);
 /// The probes on TLS libraries.
 #[derive(Default)]
 pub struct Tls {
+    /// The tables, for programs that are loaded later.
+    tables: Tables,
     loaded: bool,
+    /// Programs for all processes, where the kernel has such links; `None` before it was tried.
+    multi: Option<Option<Multi>>,
     /// What was found in files: offsets of functions.
     known: HashMap<Key, Option<Functions>>,
     attached: HashSet<(Key, u32)>,
@@ -63,6 +68,11 @@ pub struct Tls {
 type Functions = HashMap<&'static str, u64>;
 
 impl Tls {
+    /// None yet.
+    pub fn new(tables: Tables) -> Self {
+        Self { tables, ..Self::default() }
+    }
+
     /// A process encrypts what it says to a lock server. Whether its library is probed.
     pub fn follow(&mut self, ebpf: &mut Ebpf, pid: u32) -> bool {
         if self.asked.len() >= AT_MOST {
@@ -88,12 +98,24 @@ impl Tls {
             if self.attached.contains(&(key, scope)) {
                 return true;
             }
-            if self.attach(ebpf, &file, &functions, scope).is_some() {
+            let attached = scope == 0 && self.attach_for_all(&file, &functions).is_some();
+            if attached || self.attach(ebpf, &file, &functions, scope).is_some() {
                 self.attached.insert((key, scope));
                 found = true;
             }
         }
         found
+    }
+
+    /// No more probes that are not the object's own.
+    pub fn detach(&mut self) {
+        self.multi = None;
+    }
+
+    fn attach_for_all(&mut self, file: &str, found: &Functions) -> Option<()> {
+        let tables = &self.tables;
+        let multi = self.multi.get_or_insert_with(|| Multi::load(tables, &PROGRAMS)).as_mut()?;
+        multi.attach_all(file, sites(found))
     }
 
     fn attach(
@@ -110,17 +132,23 @@ impl Tls {
             self.loaded = true;
         }
         let scope = NonZeroU32::new(pid).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
-        // Returns first: a call whose entry is seen and whose return is not leaves nothing behind.
-        for returns in [true, false] {
-            for (function, entry, back) in FUNCTIONS {
-                let Some(&offset) = functions.get(function) else { continue };
-                let Some(name) = (if returns { back } else { Some(entry) }) else { continue };
-                let location = UProbeAttachLocation::AbsoluteOffset(offset);
-                program(ebpf, name)?.attach(location, file, scope).ok()?;
-            }
+        for (name, offset, _) in sites(functions) {
+            let location = UProbeAttachLocation::AbsoluteOffset(offset);
+            program(ebpf, name)?.attach(location, file, scope).ok()?;
         }
         Some(())
     }
+}
+
+/// Program, offset, and whether at the return. Returns first: a call whose entry is seen and whose
+/// return is not leaves nothing behind.
+fn sites(functions: &Functions) -> impl Iterator<Item = (&'static str, u64, bool)> {
+    [true, false].into_iter().flat_map(move |returns| {
+        FUNCTIONS.into_iter().filter_map(move |(function, entry, back)| {
+            let name = if returns { back } else { Some(entry) };
+            Some((name?, *functions.get(function)?, returns))
+        })
+    })
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Option<&'a mut UProbe> {
