@@ -14,6 +14,7 @@ mod generate;
 mod look;
 mod record;
 mod replay;
+mod rules;
 mod run;
 mod snapshot;
 mod status;
