@@ -182,6 +182,8 @@ constants! {
     SEND_PROCESSES = 1;
     /// 1: acquisitions are followed too.
     FULL = 0;
+    /// 1: statements that lock rows by their words matter, too.
+    ROW_LOCKS = 0;
 
     /// System call numbers of the machine.
     NR_FUTEX = 202;

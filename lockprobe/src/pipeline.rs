@@ -25,6 +25,7 @@ use crate::analyses::usage::{GroupBy, Usage};
 use crate::backends::futex::Futex;
 use crate::backends::kernel::Kernel;
 use crate::enrich::{Enricher, GivenNames};
+use crate::framing::Rules;
 use crate::health::Health;
 use crate::model::{
     Fact, LockCounts, LockDescription, LockEvent, LockId, Losses, Observation, ProcessEvent,
@@ -137,6 +138,12 @@ impl Pipeline {
     pub fn naming(mut self, names: GivenNames, group_by: GroupBy) -> Self {
         self.names = names;
         self.group_by = group_by;
+        self
+    }
+
+    /// Goes by what users say of locks that servers keep. To be told before anything is taken.
+    pub fn with_rules(mut self, rules: Rules) -> Self {
+        self.talks = Talks::new(rules);
         self
     }
 

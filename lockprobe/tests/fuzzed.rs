@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use lockprobe::backends;
+use lockprobe::framing::Rules;
 use lockprobe::model::{Connection, Dialect, Piece, Thread, ThreadId};
 
 const FOR: Duration = Duration::from_millis(1500);
@@ -167,7 +168,7 @@ fn piece_of(words: &[&[u8]], random: &mut Random) -> Vec<u8> {
 }
 
 fn converse(dialect: Dialect, random: &mut Random) {
-    let mut backend = backends::of(dialect);
+    let mut backend = backends::of(dialect, &Rules::default());
     let mut steps = Vec::new();
     let connection = |n: usize| Connection {
         id: n as u64,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lockprobe_tests::conversations::Talk;
+use lockprobe_tests::records::text;
 use lockprobe_tests::servers::{Server, python};
 
 fn client(file: &str, server: &Server, driver: &str, truth: &Path) -> Vec<String> {
@@ -18,6 +19,24 @@ fn advisory_locks() {
         Talk::check("postgresql", &[server.port], |truth| {
             client("postgres.py", &server, driver, truth)
         });
+    }
+}
+
+#[test]
+fn rows_and_tables() {
+    let server = Server::postgres();
+    for driver in ["psycopg2", "psycopg"] {
+        let more = ["--row-locks", "--table-locks"];
+        let talk = Talk::check_with("postgresql", &[server.port], &more, |truth| {
+            client("postgres_rows.py", &server, driver, truth)
+        });
+        assert_eq!(talk.records.of_kind("finding").count(), 0);
+        // Who does not ask for them is not told of those that come to their end.
+        let talk = Talk::observe("postgresql", &[server.port], &[], &|truth| {
+            client("postgres_rows.py", &server, driver, truth)
+        });
+        let ended = talk.records.of_kind("acquire").map(|r| text(r, "lock.outcome"));
+        assert!(ended.into_iter().all(|outcome| outcome != "acquired"));
     }
 }
 

@@ -4,6 +4,7 @@ use lockprobe_ebpf::wire::socket_flag;
 
 use super::capture::{Call, read_user};
 use super::interest::{EVER, SECRET, WANTED};
+use crate::maps::ROW_LOCKS;
 
 /// Bytes of a statement that are searched.
 const SEARCHED: u64 = 1024;
@@ -46,11 +47,15 @@ pub fn mysql(flags: u32, head: &Call) -> u32 {
     }
 }
 
-/// Looks for a word that begins with "lock", or for a statement that locks what it reads.
+/// Looks for a word that begins with "lock", and where that is asked for, for a statement that locks
+/// what it reads.
 #[inline(always)]
 fn search(buffers: &Call) -> u32 {
     const LOCK: u32 = u32::from_le_bytes(*b"LOCK");
     const UPPER: u32 = !0x2020_2020;
+    // FOR UPDATE, FOR SHARE and the like; a space is zero in upper case.
+    const FOR: u32 = u32::from_le_bytes(*b"FOR\0");
+    let second = if ROW_LOCKS.load() == 0 { LOCK } else { FOR };
     let mut end = buffers.first_length;
     if end > SEARCHED {
         end = SEARCHED;
@@ -68,7 +73,7 @@ fn search(buffers: &Call) -> u32 {
         let both = (u128::from(word) << 64) | u128::from(last);
         while shift <= 8 {
             let four = (both >> (8 * (shift + 4))) as u32;
-            if four & UPPER == LOCK {
+            if four & UPPER == LOCK || four & UPPER == second {
                 return WANTED | EVER;
             }
             shift += 1;

@@ -13,18 +13,18 @@ pub mod postgres;
 pub mod redis;
 pub mod zookeeper;
 
-use crate::framing::Backend;
+use crate::framing::{Backend, Rules};
 use crate::model::Dialect;
 
-/// The backend that understands a dialect.
-pub fn of(dialect: Dialect) -> Box<dyn Backend + Send> {
+/// The backend that understands a dialect, and goes by these rules.
+pub fn of(dialect: Dialect, rules: &Rules) -> Box<dyn Backend + Send> {
     match dialect {
         Dialect::Consul => Box::new(consul::Consul::default()),
         Dialect::Etcd => Box::new(etcd::Etcd::default()),
-        Dialect::Memcached => Box::new(memcached::Memcached::default()),
-        Dialect::Mysql => Box::new(mysql::Mysql::default()),
-        Dialect::Postgres => Box::new(postgres::Postgres::default()),
-        Dialect::Redis => Box::new(redis::Redis::default()),
+        Dialect::Memcached => Box::new(memcached::Memcached::with(rules)),
+        Dialect::Mysql => Box::new(mysql::Mysql::with(rules)),
+        Dialect::Postgres => Box::new(postgres::Postgres::with(rules)),
+        Dialect::Redis => Box::new(redis::Redis::new(rules.clone())),
         Dialect::ZooKeeper => Box::new(zookeeper::ZooKeeper::default()),
     }
 }

@@ -21,6 +21,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         targets: Targets::everything(),
         lock_files: false,
         servers: crate::source::live::Servers::none(),
+        row_locks: false,
         full: None,
     };
     let mut live = Live::start_synthetic(&options)?;

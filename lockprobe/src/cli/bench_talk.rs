@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::backends;
+use crate::framing::Rules;
 use crate::model::{Connection, Dialect, Piece, Thread, ThreadId};
 
 const ROUNDS: usize = 5;
@@ -62,7 +63,7 @@ fn command(arguments: &[&str]) -> Vec<u8> {
 /// together what the client says.
 fn locks() -> (usize, Duration) {
     let connection = connection();
-    let mut backend = backends::of(Dialect::Redis);
+    let mut backend = backends::of(Dialect::Redis, &Rules::default());
     backend.opened(&connection);
     let id = ThreadId { pid: 10, tid: 10 };
     let thread = Thread { id, ..Thread::default() };
@@ -103,7 +104,7 @@ fn locks() -> (usize, Duration) {
 /// Passes over values that do not matter.
 fn values() {
     let connection = connection();
-    let mut backend = backends::of(Dialect::Redis);
+    let mut backend = backends::of(Dialect::Redis, &Rules::default());
     backend.opened(&connection);
     let get = command(&["GET", "cache:a"]);
     let mut answer = format!("${VALUE}\r\n").into_bytes();

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::args;
 use super::look::{DEADLOCKS_EXAMPLES, DeadlocksArgs, SNAPSHOT_EXAMPLES, SnapshotArgs};
+use super::rules::RuleArgs;
 use super::status;
 use crate::analyses::usage::GroupBy;
 use crate::enrich::{GivenName, GivenNames};
@@ -155,6 +156,9 @@ pub struct CaptureArgs {
     /// Size of the buffer between kernel and lockprobe
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = args::ring_size)]
     pub ring_size: u32,
+    /// Of locks that servers keep.
+    #[command(flatten)]
+    pub rules: RuleArgs,
 }
 
 /// What to show, where.
@@ -258,6 +262,9 @@ pub struct ReplayArgs {
     /// The recording
     #[arg(value_name = "FILE.lprec")]
     pub recording: PathBuf,
+    /// Of locks that servers keep.
+    #[command(flatten)]
+    pub rules: RuleArgs,
     /// Where to.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -52,6 +52,7 @@ fn watch(args: &DeadlocksArgs) -> anyhow::Result<bool> {
         no_stacks: false,
         lock_files: false,
         no_servers: false,
+        rules: Default::default(),
         server: Vec::new(),
         full: false,
         naive_probes: false,

@@ -15,6 +15,7 @@ mod look;
 mod pages;
 mod record;
 mod replay;
+mod rules;
 mod run;
 mod snapshot;
 mod status;

@@ -69,23 +69,9 @@ pub fn observe(
     mut outputs: Opened,
     recorder: impl FnOnce(&Session) -> anyhow::Result<Option<Writer>>,
 ) -> anyhow::Result<Ended> {
-    let mut targets = Targets::new(&target.pid, &target.exe)?;
-    if !target.command.is_empty() {
-        targets = targets.with_command();
-    }
-    let min_wait = u64::try_from(capture.min_wait.as_nanos()).unwrap_or(u64::MAX);
-    let stack_threshold = (!capture.no_stacks)
-        .then(|| u64::try_from(capture.stack_threshold.as_nanos()).unwrap_or(u64::MAX));
-    let full = full_mode(target, capture);
-    let duration = capture.duration.or(full.map(|_| FULL_FOR));
-    let ring_bytes = capture.ring_size;
-    let lock_files = capture.lock_files;
-    let servers = match capture.no_servers {
-        true => Servers::none(),
-        false => Servers::default().with(&capture.server),
-    };
-    let options =
-        Options { min_wait, stack_threshold, ring_bytes, targets, lock_files, servers, full };
+    let rules = capture.rules.rules();
+    let duration = capture.duration.or(capture.full.then_some(FULL_FOR));
+    let options = options(target, capture, rules.row_locks)?;
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     if let Some(cost) = live.full_cost() {
@@ -99,7 +85,8 @@ pub fn observe(
         standings.map(|standings| -> Standings { Box::new(move |id| standings.of_thread(id)) });
     let enricher = Enricher::new().with_standings(standings);
     let aside = Aside::Live(Box::new(enricher), live.take_verdicts());
-    let pipeline = Pipeline::new(live.session().clone(), aside, recorder).naming(names, group_by);
+    let pipeline = Pipeline::new(live.session().clone(), aside, recorder);
+    let pipeline = pipeline.naming(names, group_by).with_rules(rules);
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();
     let stop = live.stop_flag();
@@ -129,6 +116,28 @@ pub fn observe(
         };
     }
     Ok(ended)
+}
+
+/// What the kernel half is asked for.
+fn options(target: &TargetArgs, capture: &CaptureArgs, row_locks: bool) -> anyhow::Result<Options> {
+    let mut targets = Targets::new(&target.pid, &target.exe)?;
+    if !target.command.is_empty() {
+        targets = targets.with_command();
+    }
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Ok(Options {
+        min_wait: nanoseconds(capture.min_wait),
+        stack_threshold: (!capture.no_stacks).then(|| nanoseconds(capture.stack_threshold)),
+        ring_bytes: capture.ring_size,
+        targets,
+        lock_files: capture.lock_files,
+        servers: match capture.no_servers {
+            true => Servers::none(),
+            false => Servers::default().with(&capture.server),
+        },
+        row_locks,
+        full: full_mode(target, capture),
+    })
 }
 
 /// What full mode is asked to do. It changes the processes it watches, so it never watches the

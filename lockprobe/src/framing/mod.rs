@@ -12,9 +12,11 @@ mod huffman;
 mod lock;
 #[cfg(test)]
 pub mod play;
+mod rules;
 pub mod sql;
 
 pub use backend::{Backend, Ears};
 pub use bounded::Bounded;
 pub use flow::{Cut, Flow};
 pub use lock::{lock, owner, shown, template};
+pub use rules::{OfStatements, Rules};

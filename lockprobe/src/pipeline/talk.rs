@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use core::net::SocketAddr;
 
 use crate::backends;
-use crate::framing::Backend;
+use crate::framing::{Backend, Rules};
 use crate::model::{BytesSeen, Connection, Dialect, Piece, RemoteStep, TalkSeen, Thread};
 use crate::track::Reorder;
 
@@ -29,6 +29,7 @@ pub type Blind = BTreeMap<(u32, SocketAddr), (Dialect, &'static str)>;
 /// All conversations.
 #[derive(Default)]
 pub struct Talks {
+    rules: Rules,
     talks: HashMap<u64, Talk>,
     backends: BTreeMap<Dialect, Box<dyn Backend + Send>>,
     order: Reorder<RemoteStep>,
@@ -47,6 +48,11 @@ pub enum Next {
 }
 
 impl Talks {
+    /// None yet.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
     /// Takes what was overheard.
     pub fn observe(&mut self, seen: TalkSeen) {
         let mut steps = Vec::new();
@@ -75,7 +81,8 @@ impl Talks {
             return;
         }
         let dialect = connection.dialect;
-        let backend = self.backends.entry(dialect).or_insert_with(|| backends::of(dialect));
+        let Self { backends, rules, .. } = self;
+        let backend = backends.entry(dialect).or_insert_with(|| backends::of(dialect, rules));
         backend.opened(&connection);
         let talk = Talk { thread: Thread::default(), next: [None; 2], connection };
         self.talks.insert(talk.connection.id, talk);

@@ -178,6 +178,7 @@ fn capture() -> (Check, u8) {
         targets: Targets::everything(),
         lock_files: false,
         servers: super::live::Servers::default(),
+        row_locks: false,
         full: None,
     };
     let begun = std::time::Instant::now();

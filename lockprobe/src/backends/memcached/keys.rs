@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::collections::{HashMap, HashSet};
 
 use super::frame::{Life, Request, Result};
-use crate::framing::{lock, owner, shown, template};
+use crate::framing::{Rules, lock, owner, shown, template};
 use crate::model::{Connection, LockKind, Mode, Owner, RemoteAct, RemoteStep, Thread};
 
 /// Most keys followed at a time.
@@ -17,9 +17,6 @@ const LEARNT_AT_MOST: usize = 1024;
 const VALUE_AT_MOST: usize = 128;
 /// Longest lease of a lock that does not look like one, nanoseconds.
 const LEASE_AT_MOST: u64 = 3_600_000_000_000;
-
-const LOCKS: [&str; 8] =
-    ["lock", "locks", "mutex", "lease", "leader", "sem", "semaphore", "redlock"];
 
 /// Who asked, when and where.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +57,7 @@ impl Holder {
 /// All keys.
 #[derive(Debug, Default)]
 pub struct Keys {
+    rules: Rules,
     keys: HashMap<(SocketAddr, Vec<u8>), Key>,
     learnt: HashSet<String>,
     /// Keys given up since there were too many.
@@ -92,12 +90,6 @@ impl Telling<'_> {
     }
 }
 
-/// Whether the key says that it is a lock.
-fn is_named_lock(key: &[u8]) -> bool {
-    let mut parts = key.split(|byte| matches!(byte, b':' | b'_' | b'.' | b'/' | b'-'));
-    parts.any(|part| LOCKS.iter().any(|word| part.eq_ignore_ascii_case(word.as_bytes())))
-}
-
 /// Whoever gives such a value is told from others by it.
 fn nonce(value: &[u8]) -> Option<Owner> {
     let plain = value.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
@@ -105,6 +97,11 @@ fn nonce(value: &[u8]) -> Option<Owner> {
 }
 
 impl Keys {
+    /// None yet.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
     /// What came of a request; `None`: nobody will say.
     pub fn apply(
         &mut self,
@@ -116,6 +113,7 @@ impl Keys {
     ) {
         let telling = |key| Telling { connection, key, here };
         match request {
+            Request::Add(key, ..) if self.rules.is_ignored(key) => {}
             Request::Add(key, value, life) => {
                 self.added(&telling(key), value.as_deref(), *life, result, out);
             }
@@ -128,7 +126,7 @@ impl Keys {
     }
 
     fn is_known(&self, key: &[u8]) -> bool {
-        is_named_lock(key) || self.learnt.contains(&template(&shown(key)))
+        self.rules.is_called_lock(key) || self.learnt.contains(&template(&shown(key)))
     }
 
     fn added(

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use keys::Keys;
 use talk::Talk;
 
-use crate::framing::{Backend, Ears};
+use crate::framing::{Backend, Ears, Rules};
 use crate::model::{Connection, Piece, RemoteStep, Thread};
 
 /// Most connections followed at a time.
@@ -34,6 +34,13 @@ pub struct Memcached {
     talks: HashMap<u64, Talk>,
     keys: Keys,
     ears: Ears,
+}
+
+impl Memcached {
+    /// By these rules.
+    pub fn with(rules: &Rules) -> Self {
+        Self { keys: Keys::new(rules.clone()), ..Self::default() }
+    }
 }
 
 impl Backend for Memcached {

@@ -2,18 +2,16 @@
 
 use super::frame;
 use super::meaning::{self, Function};
-use super::talk::{Doing, Kind, Op, Prepared, State, Talk};
+use super::talk::{Kind, Op, Prepared, State, Talk};
 use crate::framing::Ears;
 use crate::framing::sql::{self, Flavour, Spot};
-use crate::model::{LockKind, Mode, RemoteAct, RemoteStep, Thread};
+use crate::model::{RemoteAct, RemoteStep, Thread};
 
 const IN_TRANSACTION: u16 = 1;
 const MORE_RESULTS: u16 = 8;
 const CURSOR: u16 = 0x40;
 /// Most columns whose types and names are kept.
 const COLUMNS_AT_MOST: usize = 64;
-/// Most row locks of a transaction.
-const ROWS_AT_MOST: usize = 256;
 
 fn is_eof(payload: &[u8]) -> bool {
     payload.first() == Some(&0xfe) && payload.len() < 512
@@ -249,44 +247,6 @@ impl Talk {
         status & MORE_RESULTS == 0
     }
 
-    fn rows_done(
-        &mut self,
-        time: u64,
-        thread: Thread,
-        op: &Op,
-        doing: &Doing,
-        out: &mut Vec<RemoteStep>,
-    ) {
-        let Some(locks) = doing.locks.as_ref().filter(|locks| !locks.whole) else { return };
-        if !self.rules.row_locks || doing.rows == 0 || self.rows.len() >= ROWS_AT_MOST {
-            return;
-        }
-        let lock = meaning::rows(self.server, Some(locks), Some(doing.sql));
-        let mode = match (locks.skip, locks.shared) {
-            // Others take other rows of the same queue.
-            (true, _) => Mode::Unknown,
-            (false, true) => Mode::Shared,
-            (false, false) => Mode::Exclusive,
-        };
-        let long = time.saturating_sub(op.time) >= self.rules.threshold;
-        if long && !locks.skip {
-            let asked = RemoteAct::Asked { mode, lease: None, queued: true };
-            out.push(self.step(op.time, op.thread, &lock, asked));
-        }
-        let acquired = RemoteAct::Acquired { mode, lease: None, fence: None };
-        out.push(self.step(time, thread, &lock, acquired));
-        if self.rows.iter().all(|own| own.id != lock.id) {
-            self.rows.push(lock);
-        }
-    }
-
-    fn end_rows(&mut self, time: u64, thread: Thread, out: &mut Vec<RemoteStep>) {
-        for lock in std::mem::take(&mut self.rows) {
-            debug_assert_eq!(lock.kind, LockKind::MysqlRow);
-            out.push(self.step(time, thread, &lock, RemoteAct::Released));
-        }
-    }
-
     fn fails(
         &mut self,
         time: u64,
@@ -312,28 +272,6 @@ impl Talk {
             let doing = op.doing.front();
             self.tell_error(op.time, time, thread, error, doing, out);
         }
-    }
-
-    /// An error that no user's lock explains: rows.
-    fn tell_error(
-        &self,
-        asked: u64,
-        time: u64,
-        thread: Thread,
-        error: u16,
-        doing: Option<&Doing>,
-        out: &mut Vec<RemoteStep>,
-    ) {
-        if !meaning::is_of_locks(error) {
-            return;
-        }
-        let locks = doing.and_then(|doing| doing.locks.as_ref());
-        let sql = doing.filter(|doing| doing.locks.is_some()).map(|doing| doing.sql);
-        let lock = meaning::rows(self.server, locks, sql);
-        let asking = RemoteAct::Asked { mode: Mode::Exclusive, lease: None, queued: true };
-        out.push(self.step(asked, thread, &lock, asking));
-        let ended = RemoteAct::Ended { error: meaning::ending(error), holder: None };
-        out.push(self.step(time, thread, &lock, ended));
     }
 
     /// An answer to a command that was not seen.

@@ -138,6 +138,7 @@ impl Talk {
         out: &mut Vec<RemoteStep>,
     ) -> Doing {
         let locks = statement.locks.clone();
+        let sql = if locks.is_some() { sql::number_with(sql, parameters) } else { sql };
         let mut doing = Doing { locks, sql, ..Doing::default() };
         for call in &statement.calls {
             if call.function == Function::GiveAll {

@@ -21,49 +21,36 @@ mod answers;
 mod commands;
 mod frame;
 mod meaning;
+mod rows;
 mod talk;
 #[cfg(test)]
 mod tests;
 
 use talk::Talk;
 
-use crate::framing::{Backend, Bounded, Ears};
+use crate::framing::{Backend, Bounded, Ears, OfStatements, Rules};
 use crate::model::{Connection, Piece, RemoteStep, Thread};
 
 /// Most connections followed at a time.
 const CONNECTIONS_AT_MOST: usize = 16_384;
 
-/// What is told beside the locks of users.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Rows that statements lock by their words: `FOR UPDATE`.
-    pub row_locks: bool,
-    /// A statement that took so long waited for them, nanoseconds.
-    pub threshold: u64,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { row_locks: false, threshold: 50_000_000 }
-    }
-}
-
 /// Understands MySQL and MariaDB.
 pub struct Mysql {
-    rules: Rules,
+    rules: OfStatements,
     talks: Bounded<u64, Talk>,
     ears: Ears,
 }
 
 impl Default for Mysql {
     fn default() -> Self {
-        Self::with(Rules::default())
+        Self::with(&Rules::default())
     }
 }
 
 impl Mysql {
     /// By these rules.
-    pub fn with(rules: Rules) -> Self {
+    pub fn with(rules: &Rules) -> Self {
+        let rules = rules.of_statements();
         Self { rules, talks: Bounded::new(CONNECTIONS_AT_MOST), ears: Ears::default() }
     }
 }

@@ -4,11 +4,10 @@ use core::net::SocketAddr;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::Rules;
 use super::frame::{self, Types};
 use super::meaning::Function;
 use crate::framing::sql::{self, Spot, Statement};
-use crate::framing::{Bounded, Ears, Flow, owner};
+use crate::framing::{Bounded, Ears, Flow, OfStatements, owner};
 use crate::model::{
     Connection, LockDescription, LockId, Mode, Owner, Piece, RemoteAct, RemoteStep, Thread,
 };
@@ -42,6 +41,8 @@ pub struct Doing {
     pub locks: Option<sql::RowLocks>,
     pub sql: u64,
     pub rows: u32,
+    /// That it waits for rows was told.
+    pub waits: bool,
 }
 
 /// How a command is answered.
@@ -102,7 +103,7 @@ pub struct Early {
 pub struct Talk {
     id: u64,
     pub server: SocketAddr,
-    pub rules: Rules,
+    pub rules: OfStatements,
     owner: Owner,
     pub ops: VecDeque<Op>,
     pub statements: Bounded<u32, Prepared>,
@@ -122,7 +123,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    pub fn new(connection: &Connection, rules: Rules) -> Self {
+    pub fn new(connection: &Connection, rules: OfStatements) -> Self {
         Self {
             id: connection.id,
             server: connection.server,
@@ -213,6 +214,7 @@ impl Talk {
         for op in std::mem::take(&mut self.ops) {
             for doing in op.doing {
                 self.end(time, thread, &doing, "interrupted", out);
+                self.waits_end(time, thread, &doing, out);
             }
         }
         self.early.clear();
@@ -344,6 +346,7 @@ impl Talk {
                 self.unasked(early.time, early.thread, &early.packet, ears, out);
             }
         }
+        self.tell_waits(now, out);
     }
 
     /// Whether nothing can be made of what comes.

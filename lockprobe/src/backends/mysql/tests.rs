@@ -148,7 +148,7 @@ fn an_error_is_heard_behind_descriptions_whose_request_was_left_out() {
 
 #[test]
 fn rows_are_told_of_where_that_is_asked_for() {
-    let rules = Rules { row_locks: true, ..Rules::default() };
+    let rules = &Rules { row_locks: true, ..Rules::default() };
     let mut rest = TALKS[3].0.lines();
     let text: Vec<&str> = rest.by_ref().filter(|line| line.starts_with("1002")).collect();
     let told = Script::new(Dialect::Mysql, &text.join("\n")).play(&mut Mysql::with(rules));
@@ -167,7 +167,7 @@ fn any_bytes_are_taken() {
         random ^= random << 17;
         random
     };
-    let rules = Rules { row_locks: true, threshold: 0 };
+    let rules = &Rules { row_locks: true, statement_threshold: 0, ..Rules::default() };
     let mut backend = Mysql::with(rules);
     let mut steps = Vec::new();
     for id in 0..300 {

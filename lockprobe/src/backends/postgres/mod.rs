@@ -27,43 +27,29 @@ mod tests;
 
 use talk::Talk;
 
-use crate::framing::{Backend, Bounded, Ears};
+use crate::framing::{Backend, Bounded, Ears, OfStatements, Rules};
 use crate::model::{Connection, Piece, RemoteStep, Thread};
 
 /// Most connections followed at a time.
 const CONNECTIONS_AT_MOST: usize = 16_384;
 
-/// What is told beside advisory locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Rows and tables that statements lock by their words: `FOR UPDATE`, `LOCK TABLE`.
-    pub row_locks: bool,
-    /// A statement that took so long waited for them, nanoseconds.
-    pub threshold: u64,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { row_locks: false, threshold: 50_000_000 }
-    }
-}
-
 /// Understands PostgreSQL.
 pub struct Postgres {
-    rules: Rules,
+    rules: OfStatements,
     talks: Bounded<u64, Talk>,
     ears: Ears,
 }
 
 impl Default for Postgres {
     fn default() -> Self {
-        Self::with(Rules::default())
+        Self::with(&Rules::default())
     }
 }
 
 impl Postgres {
     /// By these rules.
-    pub fn with(rules: Rules) -> Self {
+    pub fn with(rules: &Rules) -> Self {
+        let rules = rules.of_statements();
         Self { rules, talks: Bounded::new(CONNECTIONS_AT_MOST), ears: Ears::default() }
     }
 }

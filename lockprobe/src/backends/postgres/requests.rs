@@ -219,7 +219,7 @@ impl Talk {
             },
             _ => self.ask(&mut doing, statement, parameters, piece, ears, out),
         }
-        doing.waits = Waits::new(self, statement.locks.as_ref(), sql);
+        doing.waits = Waits::new(self, statement.locks.as_ref(), sql, parameters);
         doing
     }
 

@@ -6,7 +6,7 @@ use super::frame::{self, Error};
 use super::meaning;
 use super::session::Acts;
 use super::talk::{Doing, Talk};
-use crate::framing::sql::RowLocks;
+use crate::framing::sql::{self, RowLocks};
 use crate::model::{LockDescription, Mode, RemoteAct, RemoteStep, Thread};
 
 /// A statement that may wait for rows or a table.
@@ -21,15 +21,21 @@ pub struct Waits {
 
 impl Waits {
     /// What this statement locks.
-    pub fn new(talk: &Talk, rows: Option<&RowLocks>, sql: u64) -> Option<Self> {
-        let rows = rows.filter(|_| talk.rules.row_locks)?;
+    pub fn new(
+        talk: &Talk,
+        rows: Option<&RowLocks>,
+        sql: u64,
+        parameters: &[sql::Value],
+    ) -> Option<Self> {
+        let asked = |rows: &&RowLocks| if rows.whole { talk.rules.tables } else { talk.rules.rows };
+        let rows = rows.filter(asked)?;
         let mode = match rows {
             // Others take other rows of the same queue.
             RowLocks { skip: true, .. } | RowLocks { other: true, .. } => Mode::Unknown,
             RowLocks { shared: true, .. } => Mode::Shared,
             _ => Mode::Exclusive,
         };
-        let lock = talk.place().of_rows(rows, sql);
+        let lock = talk.place().of_rows(rows, sql::number_with(sql, parameters));
         let waits = !rows.nowait && !rows.skip;
         Some(Self { lock, mode, waits, queue: rows.skip, told: false })
     }

@@ -4,13 +4,12 @@ use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::Rules;
 use super::frame;
 use super::meaning::{Function, Parameters, Place};
 use super::rows::Waits;
 use super::session::{Acts, Session};
 use crate::framing::sql::{self, Head, Statement};
-use crate::framing::{Bounded, Ears, Flow, owner};
+use crate::framing::{Bounded, Ears, Flow, OfStatements, owner};
 use crate::model::{
     Connection, LockDescription, Mode, Owner, Piece, RemoteAct, RemoteStep, Thread,
 };
@@ -88,7 +87,7 @@ pub struct Early {
 pub struct Talk {
     pub id: u64,
     pub server: SocketAddr,
-    pub rules: Rules,
+    pub rules: OfStatements,
     pub joined: bool,
     pub database: Option<String>,
     pub owner: Owner,
@@ -116,7 +115,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    pub fn new(connection: &Connection, rules: Rules) -> Self {
+    pub fn new(connection: &Connection, rules: OfStatements) -> Self {
         Self {
             id: connection.id,
             server: connection.server,

@@ -81,7 +81,7 @@ fn clients_keep_the_contract() {
 
 #[test]
 fn rows_and_tables_are_told_of_where_that_is_asked_for() {
-    let rules = Rules { row_locks: true, ..Rules::default() };
+    let rules = &Rules { row_locks: true, table_locks: true, ..Rules::default() };
     let told = Script::new(Dialect::Postgres, TALKS[5].0).play(&mut Postgres::with(rules));
     let waited = told.lines().filter(|line| line.contains(" asked ")).count();
     assert_eq!(waited, 2, "{told}");
@@ -266,7 +266,7 @@ fn any_bytes_are_taken() {
         random ^= random << 17;
         random
     };
-    let rules = Rules { row_locks: true, threshold: 0 };
+    let rules = &Rules { row_locks: true, statement_threshold: 0, ..Rules::default() };
     let mut backend = Postgres::with(rules);
     let mut steps = Vec::new();
     for id in 0..300 {

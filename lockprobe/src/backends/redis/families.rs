@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
+use super::looks::Looks;
 use super::memory::Memory;
 use super::places::Named;
-use super::rules::Looks;
 use crate::model::RemoteStep;
 
 /// Most families that are remembered.

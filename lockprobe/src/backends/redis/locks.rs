@@ -4,10 +4,10 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 
 use super::families::{Families, Sight};
+use super::looks::Looks;
 use super::meaning::Way;
 use super::memory::Memory;
 use super::places::{Named, Places};
-use super::rules::Looks;
 use super::scripts::{Outcome, What};
 use crate::model::{LockId, Mode, Owner, RemoteAct, RemoteStep, Said, Thread};
 

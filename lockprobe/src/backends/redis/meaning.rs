@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::frame::{Request, integer};
-use super::rules::{Looks, is_owner, is_owner_that, looks};
+use super::looks::{Looks, is_owner, is_owner_that, looks};
 use super::scripts::{Rule, Scripts, Sign, What, sha};
 use crate::framing::owner;
 use crate::model::Owner;

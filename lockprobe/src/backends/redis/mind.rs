@@ -5,15 +5,15 @@ use core::net::SocketAddr;
 use super::channels::{self, Channels};
 use super::frame::{Answer, Request, Value};
 use super::locks::Locks;
+use super::looks::Looks;
 use super::meaning::{Commands, Deed, Meaning, Way};
 use super::memory::{Map, Set};
 use super::places::{Places, kind};
 use super::redlock::Redlocks;
-use super::rules::{Looks, Rules};
 use super::scripts::{Outcome, Rule, Scripts, Sign, What};
 use super::servers::Servers;
 use super::talk::{Answers, Asked, Pending, Talk};
-use crate::framing::{Ears, owner};
+use crate::framing::{Ears, Rules, owner};
 use crate::model::{Connection, LockKind, Piece, RemoteStep, Thread};
 
 /// What is known beyond single connections.
@@ -306,7 +306,7 @@ impl Mind {
         // With GET, the answer to a refusal is the token that is there.
         let holder = match value {
             Value::Text(token) if asked.deed.rule.refused.contains(&Sign::Text) => {
-                super::rules::is_owner(token).then(|| owner(token))
+                super::looks::is_owner(token).then(|| owner(token))
             }
             _ => None,
         };

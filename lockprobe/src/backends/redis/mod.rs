@@ -20,13 +20,13 @@ mod channels;
 mod families;
 mod frame;
 mod locks;
+mod looks;
 mod lua;
 mod meaning;
 mod memory;
 mod mind;
 mod places;
 mod redlock;
-mod rules;
 mod scripts;
 mod servers;
 mod talk;
@@ -36,10 +36,9 @@ mod tests;
 use frame::Gathered;
 use memory::Map;
 use mind::Mind;
-pub use rules::Rules;
 use talk::Talk;
 
-use crate::framing::{Backend, Ears};
+use crate::framing::{Backend, Ears, Rules};
 use crate::model::{Connection, Piece, RemoteStep, Thread};
 
 /// Most connections at a time.

@@ -11,10 +11,9 @@ use super::frame::{Answer, Value};
 use super::locks::Told;
 use super::meaning::Deed;
 use super::memory::Memory;
-use super::rules::{Rules, matches};
 use super::scripts::Outcome;
 use super::talk::Asked;
-use crate::framing;
+use crate::framing::{self, Rules};
 use crate::model::{Connection, LockDescription, LockKind};
 
 /// Most locks that are remembered.
@@ -142,8 +141,8 @@ impl Places {
             lock: framing::lock(kind, address, &name, true),
             key: key.into(),
             family: hasher.finish(),
-            called_lock: matches(&self.rules.lock_patterns, key),
-            ignored: matches(&self.rules.ignore_patterns, key),
+            called_lock: self.rules.is_called_lock(key),
+            ignored: self.rules.is_ignored(key),
         }
     }
 

@@ -58,6 +58,7 @@ fn run(scenario: Scenario) -> anyhow::Result<(Truth, Ended)> {
         no_stacks: false,
         lock_files: false,
         no_servers: true,
+        rules: Default::default(),
         server: Vec::new(),
         min_wait: Duration::from_millis(1),
         duration: Some(Duration::from_secs(30)),

@@ -10,7 +10,7 @@ mod value;
 pub use calls::{Call, Spot, Written};
 pub use statement::{Head, RowLocks, Statement, statements};
 pub use tokens::Flavour;
-pub use value::Value;
+pub use value::{Value, number_with};
 
 /// Whether this may say something of a lock, or of a transaction: the rest need not be looked at.
 pub fn is_telling(sql: &[u8]) -> bool {

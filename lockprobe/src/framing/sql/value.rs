@@ -1,7 +1,7 @@
 //! Arguments of functions in SQL, as far as they are written out or given beside it.
 
 use super::tokens::{Token, unescaped};
-use crate::framing::shown;
+use crate::framing::{owner, shown};
 
 /// What an argument is.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,19 @@ impl Value {
             Self::Place(_) | Self::Expression => None,
         }
     }
+}
+
+/// A number that tells a text with these parameters from others.
+pub fn number_with(sql: u64, parameters: &[Value]) -> u64 {
+    if parameters.is_empty() {
+        return sql;
+    }
+    let mut text = format!("{sql:x}");
+    for value in parameters {
+        text.push(' ');
+        text.push_str(&value.written().unwrap_or_else(|| "?".into()));
+    }
+    owner(text.as_bytes()).0
 }
 
 /// Types that leave a value what it is.

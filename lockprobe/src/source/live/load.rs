@@ -214,6 +214,7 @@ fn constants(
         ("MIN_WAIT_NS", options.min_wait),
         ("ONLY_TARGETS", u64::from(only_targets)),
         ("FULL", u64::from(options.full.is_some())),
+        ("ROW_LOCKS", u64::from(options.row_locks)),
         ("SELF_TGID", u64::from(std::process::id())),
         ("SWITCH_HAS_STATE", u64::from(version >= (5, 18))),
         ("TASK_PID", get("task_struct", "pid")?),

@@ -44,6 +44,7 @@ impl Look {
             targets: targets.clone(),
             lock_files: false,
             servers: super::Servers::none(),
+            row_locks: false,
             full: None,
         };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;

@@ -62,6 +62,8 @@ pub struct Options {
     pub lock_files: bool,
     /// Where lock servers listen whose clients are followed too.
     pub servers: Servers,
+    /// Statements that lock rows by their words matter, too.
+    pub row_locks: bool,
     /// Every acquisition too, in the processes chosen.
     pub full: Option<Acquisitions>,
 }

@@ -193,7 +193,10 @@ impl Holds {
 
     /// Takes out the holds that cannot be there beside a new one.
     pub fn in_the_way(&mut self, granted: &Granted) -> Vec<Hold> {
-        if granted.mode == Mode::Unknown {
+        let rows = |kind| matches!(kind, LockKind::PostgresRow | LockKind::MysqlRow);
+        if granted.mode == Mode::Unknown || self.0.first().is_some_and(|h| rows(h.remote.lock.kind))
+        {
+            // The same words may mean other rows.
             return Vec::new();
         }
         let shared = granted.mode == Mode::Shared;

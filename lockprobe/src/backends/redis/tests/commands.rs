@@ -2,9 +2,10 @@
 
 use core::net::SocketAddr;
 
-use super::super::{Redis, Rules};
+use super::super::Redis;
 use super::{expect, filled, told, told_by};
 use crate::framing::Backend as _;
+use crate::framing::Rules;
 use crate::framing::play::picture;
 use crate::model::{Connection, Dialect, Piece, Thread};
 
