@@ -143,6 +143,7 @@ mod tests {
             attempt: None,
             fence: None,
             gone: false,
+            context: None,
         }
     }
 

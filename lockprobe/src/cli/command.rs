@@ -174,7 +174,9 @@ pub struct OutputArgs {
     /// Write to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317
+    /// Also send spans and findings to an OpenTelemetry collector, like http://127.0.0.1:4317; a
+    /// path or port 4318 means OTLP over HTTP, else gRPC unless OTEL_EXPORTER_OTLP_PROTOCOL says
+    /// otherwise
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
     /// Call the locks that match NAME; the pattern is matched against name, lock.id and call site;

@@ -19,7 +19,7 @@ use crate::sinks::console::findings::StuckTable;
 use crate::sinks::folded::Folded;
 use crate::sinks::jsonl::JsonLines;
 use crate::sinks::jsonl::findings::StuckLines;
-use crate::sinks::otlp::Otlp;
+use crate::sinks::otlp::{Otlp, Settings};
 use crate::sinks::{Outlet, Pressure, Sink};
 use crate::source::Source;
 
@@ -69,7 +69,7 @@ pub struct Opened {
     shape: Shape,
     colour: bool,
     stacks: bool,
-    otlp: Option<String>,
+    otlp: Option<Settings>,
     pages: Option<pages::Opened>,
     names: GivenNames,
     group_by: GroupBy,
@@ -79,15 +79,16 @@ impl Opened {
     /// Opens the outputs that were asked for.
     pub fn new(args: &OutputArgs) -> anyhow::Result<Self> {
         let (writer, colour) = open(args.output.as_deref())?;
-        if let Some(url) = &args.otlp {
-            Otlp::new(url, Arc::default())?;
+        let otlp = args.otlp.as_deref().map(|url| Settings::of_flag(url, &warn));
+        if let Some(settings) = &otlp {
+            Otlp::new(settings, Arc::default(), Box::new(warn))?;
         }
         Ok(Self {
             writer: Some(writer),
             shape: Shape::Records(args.format),
             colour,
             stacks: args.stacks,
-            otlp: args.otlp.clone(),
+            otlp,
             pages: None,
             names: args.names(),
             group_by: args.grouping(),
@@ -150,13 +151,18 @@ impl Opened {
             };
             outlets.local = Some(Outlet::start(sink, pressure)?);
         }
-        if let Some(url) = self.otlp {
-            let sink = Box::new(Otlp::new(&url, session)?);
+        if let Some(settings) = self.otlp {
+            let sink = Box::new(Otlp::new(&settings, session, Box::new(warn))?);
             outlets.remote.push(Outlet::start(sink, pressure)?);
         }
         outlets.pages = self.pages.map(|pages| pages.observing(shared)).transpose()?;
         Ok(outlets)
     }
+}
+
+/// One line for people, beside the output.
+fn warn(line: &str) {
+    eprintln!("lockprobe: {line}");
 }
 
 /// A file, or standard output; and whether to write in colour.

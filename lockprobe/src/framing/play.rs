@@ -204,6 +204,9 @@ fn act(act: &RemoteAct) -> String {
             let queued = if *queued { " queued" } else { "" };
             format!("asked {} {}{queued}", mode.name(), time(lease))
         }
+        RemoteAct::Traced(context) => {
+            format!("traced {:032x} {:016x}", context.trace, context.span)
+        }
         RemoteAct::Refused { holder, ahead } => {
             let ahead = ahead.map(|n| format!(" ahead={n}")).unwrap_or_default();
             format!("refused{}{ahead}", said(holder))

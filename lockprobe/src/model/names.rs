@@ -66,6 +66,22 @@ names! {
     LOCK_FINDING_ID = "lock.finding.id";
     /// `begin` when it is found, `end` when it is over; `moment` for what has no end of its own.
     LOCK_FINDING_STATE = "lock.finding.state";
+    /// How long it has been so, or was, seconds.
+    LOCK_FINDING_DURATION = "lock.finding.duration";
+    /// The waits that a finding is about, each with who waits, for what, for how long and who has it.
+    LOCK_WAITS = "lock.waits";
+    /// Another who has to do with a finding: process, thread, owner.
+    LOCK_OTHER = "lock.other";
+    /// Around a circle: which lock was held, and which was asked for.
+    LOCK_ORDERS = "lock.orders";
+    /// The lock that was held.
+    LOCK_ORDER_HELD = "lock.order.held";
+    /// The lock that was asked for meanwhile.
+    LOCK_ORDER_ASKED_FOR = "lock.order.asked_for";
+    /// How often it was.
+    LOCK_ORDER_COUNT = "lock.order.count";
+    /// How the trace is known that a span is part of, where it is another program's: `sql_comment` of the lock call itself, or `environment` of the process.
+    LOCK_TRACE_CONTEXT_SOURCE = "lock.trace_context.source";
     /// Why an attempt ended without the lock: `timeout`, `thread_exit`, `interrupted`, `deadlock`, `gave_up`; of servers' locks also `refused`, `error`, `expired`, `revoked`.
     ERROR_TYPE = "error.type";
     /// Process id.
@@ -80,6 +96,8 @@ names! {
     SERVICE_NAME = "service.name";
     /// Identity of the process: its id and start.
     SERVICE_INSTANCE_ID = "service.instance.id";
+    /// Version of the service.
+    SERVICE_VERSION = "service.version";
     /// Kernel thread id.
     THREAD_ID = "thread.id";
     /// Thread name.

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{LockDescription, Mode, SpanId, Thread};
+use super::{LockDescription, Mode, SpanId, Thread, TraceContext};
 
 /// One step of a client with a lock that a server keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,8 @@ pub enum RemoteAct {
         /// The server answers only when it has it, or has waited long enough.
         queued: bool,
     },
+    /// What was asked last is part of this trace, as the request itself says.
+    Traced(TraceContext),
     /// Not now: somebody else has it. The attempt may go on.
     Refused {
         /// Who, as far as the server says.
@@ -115,6 +117,8 @@ pub struct Remote {
     pub ahead: Option<u32>,
     /// The attempt a hold began with.
     pub attempt: Option<SpanId>,
+    /// The trace that the lock call itself says it is part of.
+    pub context: Option<TraceContext>,
 }
 
 /// A hold of a server's lock by a process on this host, now.
@@ -148,6 +152,8 @@ pub struct RemoteHold {
     pub fence: Option<u64>,
     /// The process is gone.
     pub gone: bool,
+    /// The trace that the lock call itself said it was part of.
+    pub context: Option<TraceContext>,
 }
 
 /// Something about a server's lock that a person may have to know of, with its evidence.

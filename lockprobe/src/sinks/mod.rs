@@ -17,7 +17,7 @@ mod words;
 
 pub use outlet::{Outlet, Pressure};
 pub use text::{duration, holder_label, thread_label};
-pub use words::{Told, does, tell};
+pub use words::{Told, does, tell, tell_inversion, tell_wait};
 
 /// A destination. Runs on a thread of its own.
 pub trait Sink: Send {

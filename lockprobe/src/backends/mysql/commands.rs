@@ -70,7 +70,7 @@ impl Talk {
 
     fn script(text: &[u8]) -> Option<(Script, u64)> {
         let script = || sql::statements(text, Flavour::Mysql, &meaning::function);
-        sql::is_telling(text).then(|| (Arc::new(script()), owner(text).0))
+        sql::is_telling(text).then(|| (Arc::new(script()), owner(sql::bare(text)).0))
     }
 
     fn query(
@@ -91,6 +91,7 @@ impl Talk {
             text => text,
         };
         let Some((script, number)) = Self::script(text) else { return };
+        let from = out.len();
         for statement in script.iter() {
             doing.push_back(self.begin(
                 statement,
@@ -101,6 +102,7 @@ impl Talk {
                 out,
             ));
         }
+        sql::trace(sql::context(text), from, out);
     }
 
     fn execute(

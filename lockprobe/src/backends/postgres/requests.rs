@@ -88,7 +88,7 @@ impl Talk {
         }
         let script = sql::statements(sql, Flavour::Postgres, &meaning::function);
         ears.unclear += script.iter().filter(|statement| statement.hidden).count() as u64;
-        Some((Arc::new(script), owner(sql).0))
+        Some((Arc::new(script), owner(sql::bare(sql)).0))
     }
 
     fn query(
@@ -101,9 +101,11 @@ impl Talk {
     ) {
         let sql = body.strip_suffix(b"\0").unwrap_or(body);
         let Some((script, number)) = Self::script(sql, ears) else { return };
+        let from = out.len();
         for statement in script.iter() {
             doing.push_back(self.begin(statement, &[], number, piece, ears, out));
         }
+        sql::trace(sql::context(sql), from, out);
     }
 
     fn parse(&mut self, body: &[u8]) -> Kind {
@@ -111,6 +113,8 @@ impl Talk {
         let sql = frame::text(rest).map_or(rest, |(sql, _)| sql);
         let mut ears = Ears::default();
         let script = Self::script(sql, &mut ears);
+        // One that has a name is carried out again and again, in whatever trace.
+        self.unnamed = script.as_ref().filter(|_| name.is_empty()).and(sql::context(sql));
         self.put(name, script);
         Kind::Parse(name.to_vec())
     }
@@ -129,7 +133,8 @@ impl Talk {
             false => Vec::new(),
         };
         let (script, sql) = known.map_or((None, 0), |(script, sql)| (Some(script), sql));
-        self.portals.insert(bind.portal.to_vec(), Portal { script, parameters, sql });
+        let context = self.unnamed.filter(|_| name.is_empty());
+        self.portals.insert(bind.portal.to_vec(), Portal { script, parameters, sql, context });
     }
 
     fn execute(
@@ -146,8 +151,9 @@ impl Talk {
         match portal.script {
             Some(script) => {
                 for statement in script.iter().take(1) {
-                    let own = &portal.parameters;
+                    let (own, from) = (&portal.parameters, out.len());
                     doing.push_back(self.begin(statement, own, portal.sql, piece, ears, out));
+                    sql::trace(portal.context, from, out);
                 }
             }
             None => {

@@ -11,7 +11,7 @@ use super::session::{Acts, Session};
 use crate::framing::sql::{self, Head, Statement};
 use crate::framing::{Bounded, Ears, Flow, OfStatements, owner};
 use crate::model::{
-    Connection, LockDescription, Mode, Owner, Piece, RemoteAct, RemoteStep, Thread,
+    Connection, LockDescription, Mode, Owner, Piece, RemoteAct, RemoteStep, Thread, TraceContext,
 };
 
 /// Most requests without an answer.
@@ -74,6 +74,8 @@ pub struct Portal {
     pub script: Option<Script>,
     pub parameters: Parameters,
     pub sql: u64,
+    /// The trace its statement says it is part of.
+    pub context: Option<TraceContext>,
 }
 
 /// An answer whose request is still to come.
@@ -112,6 +114,8 @@ pub struct Talk {
     pub encryption_asked: bool,
     began: bool,
     pub early: VecDeque<Early>,
+    /// The trace that the statement without a name says it is part of.
+    pub unnamed: Option<TraceContext>,
 }
 
 impl Talk {
@@ -138,6 +142,7 @@ impl Talk {
             encryption_asked: false,
             began: false,
             early: VecDeque::new(),
+            unnamed: None,
         }
     }
 

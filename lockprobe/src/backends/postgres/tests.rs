@@ -170,6 +170,30 @@ fn what_was_not_captured_is_found_again_when_the_server_is_ready() {
     assert_eq!(ears, Ears { resumed: 2, ..Ears::default() });
 }
 
+const TRACED: &str = "/*traceparent='00-5bd66ef5095369c7b0d1f8f4bd33716a-c532cb4098ac3dd2-01'*/";
+
+#[test]
+fn a_comment_tells_the_trace_of_a_lock_call() {
+    let sql = format!("select pg_try_advisory_lock(1) {TRACED}");
+    let yes = answer("pg_try_advisory_lock", "t", b'I');
+    let traced = "traced 5bd66ef5095369c7b0d1f8f4bd33716a c532cb4098ac3dd2 0:1:1";
+    let three = ["asked exclusive ever 0:1:1", traced, "acquired exclusive ever 0:1:1"];
+    let (told, ears) = acts(&format!("1 A >! hex:{}\n2 A < hex:{yes}\n", query(&sql)));
+    assert_eq!((&told[..], ears), (&three.map(str::to_owned)[..], Ears::default()));
+    // In parts: what has a name is carried out in other traces too.
+    for (name, expected) in [("", &three[..]), ("p", &[three[0], three[2]])] {
+        let parts = [
+            message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes()),
+            message(b'B', format!("\0{name}\0\0\0\0\0\0\0").as_bytes()),
+            message(b'E', b"\0\0\0\0\0"),
+            message(b'S', b""),
+        ];
+        let (one, two) = (message(b'1', b""), message(b'2', b""));
+        let text = format!("1 A >! hex:{}\n2 A < hex:{one}{two}{yes}\n", parts.concat());
+        assert_eq!(acts(&text).0, expected, "{name:?}");
+    }
+}
+
 #[test]
 fn an_answer_may_come_before_its_request() {
     let text = format!(

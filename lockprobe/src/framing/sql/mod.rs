@@ -1,6 +1,7 @@
 //! What statements say of locks, for the backends of databases: a tolerant look, not a grammar.
 
 mod calls;
+mod comment;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ mod tokens;
 mod value;
 
 pub use calls::{Call, Spot, Written};
+pub use comment::{bare, context, trace};
 pub use statement::{Head, RowLocks, Statement, statements};
 pub use tokens::Flavour;
 pub use value::{Value, number_with};
@@ -42,6 +44,7 @@ fn has_lock(sql: &[u8]) -> bool {
 }
 
 fn locks_rows(sql: &[u8]) -> bool {
+    let sql = bare(sql);
     let tail = &sql[sql.len().saturating_sub(120)..];
     tail.windows(4).any(|four| four.eq_ignore_ascii_case(b"for "))
 }

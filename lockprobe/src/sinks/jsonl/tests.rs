@@ -319,6 +319,7 @@ fn remote() -> Vec<Record> {
         said: Some("somebody".into()),
         ahead: Some(3),
         attempt: None,
+        context: None,
     };
     let remote = Some(Arc::new(details));
     let lock = description.clone();
@@ -339,6 +340,7 @@ fn remote() -> Vec<Record> {
         attempt: None,
         fence: None,
         gone: false,
+        context: None,
     };
     let notice = Notice {
         time: 3_000,

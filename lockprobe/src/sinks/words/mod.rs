@@ -1,6 +1,9 @@
 //! Findings in words.
 
+mod events;
 mod remote;
+
+pub use events::{tell_inversion, tell_wait};
 
 use crate::model::{Activity, Doing, Edge, Finding, FindingKind, LockKind};
 use crate::sinks::{duration, thread_label};
@@ -11,6 +14,17 @@ pub struct Told {
     pub title: String,
     /// The evidence.
     pub lines: Vec<String>,
+}
+
+impl Told {
+    /// All of it as one text, a line for each piece.
+    pub fn sentences(mut self) -> String {
+        for line in self.lines {
+            self.title.push('\n');
+            self.title.push_str(&line);
+        }
+        self.title
+    }
 }
 
 /// Tells a finding; `process` names processes, `at` says when something was seen (" at 0.3 s"),

@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 
 use super::holds::Holds;
-use crate::model::{Holder, HolderSource, Mode, Owner, Said, Thread, ThreadId};
+use crate::model::{Holder, HolderSource, Mode, Owner, Said, Thread, ThreadId, TraceContext};
 
 /// Most nonces remembered of one attempt.
 const NONCES_AT_MOST: usize = 8;
@@ -54,6 +54,8 @@ pub struct Attempt {
     pub last: u64,
     /// Its latest nonce was given up.
     pub spent: bool,
+    /// The trace that a request said it is part of.
+    pub context: Option<TraceContext>,
     owners: Vec<(Owner, u64)>,
     asked: u64,
     gaps: Vec<u64>,
@@ -176,6 +178,13 @@ impl Attempts {
         self.0.get_mut(at)
     }
 
+    /// What was asked for with this nonce is part of a trace.
+    pub fn trace(&mut self, thread: &Thread, owner: Option<Owner>, context: TraceContext) {
+        if let Some(attempt) = self.find(thread, owner) {
+            attempt.context = Some(context);
+        }
+    }
+
     /// The same, and it is over.
     pub fn take(&mut self, thread: &Thread, owner: Option<Owner>) -> Option<Attempt> {
         self.position(thread, owner).map(|at| self.0.remove(at))
@@ -265,6 +274,7 @@ fn begun(asking: &Asking) -> Attempt {
         queued: asking.queued,
         last: asking.time,
         spent: false,
+        context: None,
         owners: Vec::new(),
         asked: asking.time,
         gaps: Vec::new(),

@@ -121,6 +121,7 @@ impl Hold {
             said: None,
             ahead: None,
             attempt: hold.attempt,
+            context: hold.context,
         };
         HoldSpan {
             id,
@@ -204,13 +205,13 @@ impl Holds {
         self.0.extract_if(.., |hold| !beside(hold) && hold.remote.mode != Mode::Unknown).collect()
     }
 
-    /// Adds one; `seen` from its beginning.
+    /// Adds one; of which the attempt was seen, it was from its beginning.
     pub fn add(
         &mut self,
         lock: &Arc<LockDescription>,
         granted: Granted,
-        attempt: SpanId,
-        seen: bool,
+        span: SpanId,
+        attempt: Option<&Attempt>,
     ) -> &mut Hold {
         if self.0.len() >= AT_MOST {
             self.0.remove(0);
@@ -227,11 +228,12 @@ impl Holds {
             renewals: 0,
             connection: granted.connection,
             server: granted.server,
-            attempt: seen.then_some(attempt),
+            attempt: attempt.map(|_| span),
             fence: granted.fence,
             gone: false,
+            context: attempt.and_then(|attempt| attempt.context),
         };
-        let precision = if seen { Precision::Exact } else { Precision::LowerBound };
+        let precision = if attempt.is_some() { Precision::Exact } else { Precision::LowerBound };
         self.0.push(Hold { remote, overrun: false, precision, gaps: Vec::new() });
         let last = self.0.len() - 1;
         &mut self.0[last]
@@ -253,7 +255,7 @@ impl Holds {
                     fence: None,
                 };
                 let none = SpanId { trace: 0, span: 0 };
-                self.add(lock, granted, none, false);
+                self.add(lock, granted, none, None);
                 self.0.len() - 1
             }
         };

@@ -189,6 +189,7 @@ impl Lock {
             RemoteAct::Asked { mode, lease, queued } => {
                 self.asked(&Asking { time, thread, owner, server, mode, lease, queued }, table);
             }
+            RemoteAct::Traced(context) => self.attempts.trace(&thread, owner, context),
             RemoteAct::Refused { holder, ahead } => {
                 self.refused(time, &thread, owner, holder, ahead, table);
             }
@@ -217,8 +218,7 @@ impl Lock {
             }
             RemoteAct::Removed => self.removed(&step, out),
             RemoteAct::Lost { why } => {
-                let revoked = why == "revoked";
-                let end = if revoked { HoldEnd::Revoked } else { HoldEnd::Expired };
+                let end = if why == "revoked" { HoldEnd::Revoked } else { HoldEnd::Expired };
                 self.over(&step, end, Some(NoticeKind::Lost), out);
             }
             RemoteAct::Disconnected => self.over(&step, HoldEnd::ConnectionClosed, None, out),
@@ -325,7 +325,7 @@ impl Lock {
             let until = other.remote.deadline.unwrap_or(granted.time).min(granted.time);
             self.end_hold_at(other, until, granted.time, end, out);
         }
-        let hold = self.holds.add(&self.description, granted, span.id, attempt.is_some());
+        let hold = self.holds.add(&self.description, granted, span.id, attempt.as_ref());
         if granted.lease.is_none() && hold.should_expire() {
             out.notices.push(hold.notice(NoticeKind::Immortal, granted.time, None));
         }

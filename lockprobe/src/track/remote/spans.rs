@@ -28,6 +28,7 @@ impl Lock {
             lease: attempt.lease,
             said: attempt.said.clone(),
             ahead: attempt.ahead,
+            context: attempt.context,
             ..Remote::default()
         };
         AcquireSpan {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::framing::{lock, owner};
-use crate::model::{LockKind, Owner, ThreadId};
+use crate::model::{LockKind, Owner, ThreadId, TraceContext};
 use crate::track::threads::ThreadCounts;
 use crate::track::wait_for;
 
@@ -28,6 +28,11 @@ fn step(line: &str) -> RemoteStep {
         "queues" => RemoteAct::Asked { mode, lease, queued: true },
         "refused" => RemoteAct::Refused { holder: words.get(4).and_then(|w| said(w)), ahead: None },
         "acquires" => RemoteAct::Acquired { mode, lease, fence: None },
+        "traced" => RemoteAct::Traced(TraceContext {
+            trace: 5,
+            span: words[4].parse().unwrap(),
+            sampled: true,
+        }),
         "gives_up" => RemoteAct::Ended { error: "gave_up", holder: None },
         "times_out" => RemoteAct::Ended { error: "timeout", holder: None },
         "renews" => RemoteAct::Renewed { lease },
@@ -612,4 +617,29 @@ fn a_process_that_ends_had_given_up_if_it_had_asked_no_more() {
          40 abandoned thread_exit 1000-1090 x2 for 10
          50 abandoned thread_exit 1100-1200 x1 for 10",
     );
+}
+
+#[test]
+fn spans_have_the_trace_that_their_request_told() {
+    let world = World::after(
+        "1 11 a asks 500
+         1 11 a traced 77
+         2 11 a acquires 500
+         3 21 b asks 500
+         3 21 b refused
+         9 11 a releases
+         10 21 b asks 500
+         11 21 b acquires 500
+         12 21 b releases",
+    );
+    let context = |span: &Span| {
+        let remote = match span {
+            Span::Acquire(span) => span.remote.clone(),
+            Span::Hold(span) => span.remote.clone(),
+        };
+        remote.and_then(|remote| remote.context).map(|context| context.span)
+    };
+    let contexts: Vec<_> = world.out.spans.iter().map(context).collect();
+    // Attempt and hold of the first, then those of the other, which told none.
+    assert_eq!(contexts, [Some(77), Some(77), None, None]);
 }

@@ -1,14 +1,14 @@
 //! A collector that is there.
 
-use super::collector::{Collector, Dead, spans};
+use super::collector::{Collector, Dead, Made, spans};
 use super::*;
-use crate::sinks::otlp::convert::root_id;
+use crate::sinks::otlp::traces::root_id;
 use std::collections::HashSet;
 
 #[test]
 fn spans_arrive_with_their_process_their_parents_and_their_links() {
     let collector = Collector::start(vec![]);
-    let (mut otlp, said) = sink(&collector.url, patient(), settings());
+    let (mut otlp, said) = sink(&spans_to(&collector.url), bounds());
     let blocker = SpanId { trace: 5, span: 6 };
     otlp.write(&Record::Process(Arc::new(fact()))).unwrap();
     let blocked = AcquireSpan { blocked_by: Some(blocker), ..acquire(1) };
@@ -17,15 +17,14 @@ fn spans_arrive_with_their_process_their_parents_and_their_links() {
     let other = AcquireSpan { thread: thread(8, 8), ..acquire(2) };
     otlp.write(&Record::Acquire(Arc::new(other))).unwrap();
     otlp.finish().unwrap();
-    assert_eq!((otlp.delivered(), lost(&otlp)), (5, 0));
+    assert_eq!((spans_of(&otlp), lost(&otlp)), (5, 0));
     assert_eq!(said.try_iter().count(), 0);
 
     let taken = collector.taken();
     let of = |pid: i64| {
-        let process = super::super::convert::int("process.pid", pid);
-        let mine = |r: &&_| {
-            let r: &opentelemetry_proto::tonic::trace::v1::ResourceSpans = r;
-            r.resource.as_ref().unwrap().attributes.contains(&process)
+        let process = format!("process.pid={pid}");
+        let mine = |r: &&opentelemetry_proto::tonic::trace::v1::ResourceSpans| {
+            shown(&r.resource.as_ref().unwrap().attributes).contains(&process)
         };
         spans(&taken.iter().filter(mine).cloned().collect::<Vec<_>>())
     };
@@ -45,8 +44,8 @@ fn spans_arrive_with_their_process_their_parents_and_their_links() {
 #[test]
 fn many_batches_arrive_whole_in_requests_a_collector_takes() {
     let collector = Collector::start(vec![]);
-    let settings = Settings { queue: 20_000, ..settings() };
-    let (mut otlp, _said) = sink(&collector.url, patient(), settings);
+    let bounds = Bounds { queue: 20_000, ..bounds() };
+    let (mut otlp, _said) = sink(&spans_to(&collector.url), bounds);
     write(&mut otlp, 0..9_000);
     // As long as demangled names get: the size is what bounds these batches.
     for n in 9_000..9_500 {
@@ -54,7 +53,7 @@ fn many_batches_arrive_whole_in_requests_a_collector_takes() {
         otlp.write(&Record::Acquire(Arc::new(long))).unwrap();
     }
     otlp.finish().unwrap();
-    assert_eq!((otlp.delivered(), lost(&otlp)), (19_000, 0));
+    assert_eq!((spans_of(&otlp), lost(&otlp)), (19_000, 0));
     let spans = spans(&collector.taken());
     let ids: HashSet<_> = spans.iter().map(|span| (&span.trace_id, &span.span_id)).collect();
     assert_eq!((spans.len(), ids.len()), (19_000, 19_000));
@@ -69,11 +68,11 @@ fn headers_and_compression_reach_the_collector() {
         "OTEL_EXPORTER_OTLP_TIMEOUT" => Some("60000".to_owned()),
         _ => None,
     };
-    let options = Options::read(&set, &|line| panic!("{line}"));
-    let (mut otlp, _said) = sink(&collector.url, options, settings());
+    let settings = spans_to(&collector.url).with_environment(&set, &|line| panic!("{line}"));
+    let (mut otlp, _said) = sink(&settings, bounds());
     write(&mut otlp, 0..10);
     otlp.finish().unwrap();
-    assert_eq!((otlp.delivered(), lost(&otlp)), (20, 0));
+    assert_eq!((spans_of(&otlp), lost(&otlp)), (20, 0));
     let (metadata, _) = collector.request();
     assert_eq!(metadata.get("api-key").unwrap(), "s t");
     assert_eq!(metadata.get("grpc-encoding").unwrap(), "gzip");
@@ -81,25 +80,55 @@ fn headers_and_compression_reach_the_collector() {
 }
 
 #[test]
-fn tls_with_a_certificate_of_ones_own() {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let identity =
-        tonic::transport::Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
-    let collector = Dead::new().start(vec![], Some(identity));
-    let url = format!("https://localhost:{}", collector.port);
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, made.cert.pem()).unwrap();
-    let certificate = Some(file.path().to_str().unwrap().to_owned());
-    let (mut otlp, _said) = sink(&url, Options { certificate, ..patient() }, settings());
+fn all_three_signals_reach_one_collector() {
+    let collector = Collector::start(vec![]);
+    let (mut otlp, _said) = sink(&to(&collector.url), bounds());
+    everything(&mut otlp);
+    otlp.finish().unwrap();
+    assert_eq!((otlp.delivered(), lost(&otlp)), ([2, 1, 2], 0));
+    let numbers = collector.numbers();
+    assert_eq!(numbers[0].scope_metrics[0].metrics[0].name, "lock.waiters");
+    let events = collector.events();
+    let names = events.iter().flat_map(|r| &r.scope_logs[0].log_records).map(|r| &*r.event_name);
+    assert_eq!(names.collect::<Vec<_>>(), ["lock.contention", "lock.deadlock.detected"]);
+}
+
+#[test]
+fn tls_with_certificates_of_ones_own() {
+    let authority = Made::new();
+    let directory = tempfile::tempdir().unwrap();
+    let [ca, certificate, key] =
+        ["ca", "certificate", "key"].map(|name| directory.path().join(name));
+    std::fs::write(&ca, authority.certificate()).unwrap();
+    std::fs::write(&certificate, authority.certificate()).unwrap();
+    std::fs::write(&key, authority.key()).unwrap();
+    let collector = Dead::new().start(vec![], Some(&authority));
+    let way = Way {
+        endpoint: Some(format!("https://localhost:{}", collector.port)),
+        timeout: Some(PATIENCE),
+        ca_file: Some(ca.clone()),
+        cert_file: Some(certificate),
+        key_file: Some(key),
+        ..Way::default()
+    };
+    let alone = |way| said(way).sending(&[Signal::Traces]);
+    let (mut otlp, _said) = sink(&alone(way.clone()), bounds());
     write(&mut otlp, 0..10);
     otlp.finish().unwrap();
-    assert_eq!((otlp.delivered(), lost(&otlp)), (20, 0));
+    assert_eq!((spans_of(&otlp), lost(&otlp)), (20, 0));
 
-    // Without it the collector is a stranger, and the message says so.
-    let stranger = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    std::fs::write(&file, stranger.cert.pem()).unwrap();
-    let certificate = Some(file.path().to_str().unwrap().to_owned());
-    let (mut otlp, said) = sink(&url, Options { certificate, ..patient() }, settings());
+    // It wants to know whom it talks to.
+    let nobody = Way { cert_file: None, key_file: None, ..way.clone() };
+    let (mut otlp, said) = sink(&alone(nobody), bounds());
+    write(&mut otlp, 0..10);
+    assert!(said.recv_timeout(PATIENCE).unwrap().contains("cannot deliver"));
+    otlp.flush = Duration::from_millis(10);
+    otlp.finish().unwrap();
+    assert_eq!(lost(&otlp), 20);
+
+    // Without its certificate the collector is a stranger, and the message says so.
+    std::fs::write(&ca, Made::new().certificate()).unwrap();
+    let (mut otlp, said) = sink(&alone(way), bounds());
     write(&mut otlp, 0..10);
     let line = said.recv_timeout(PATIENCE).unwrap();
     assert!(

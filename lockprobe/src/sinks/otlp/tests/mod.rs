@@ -1,18 +1,21 @@
 //! The OTLP sink against a real collector in this process, and against the ways one can be away.
 
-mod address;
 mod collector;
-mod convert;
 mod delivery;
+mod http;
+mod logs;
+mod metrics;
+mod settings;
+mod traces;
 mod trouble;
 
-use super::client::Options;
-use super::{Otlp, Settings};
+use super::{Bounds, Layer, Otlp, Settings, Signal, Way};
 use crate::model::{
     AcquireSpan, CallSite, HoldEnd, HoldSpan, Holder, HolderSource, LockDescription, LockId,
     LockKind, Mode, Outcome, Precision, ProcessFact, Record, Session, SpanId, Thread, ThreadId,
 };
 use crate::sinks::Sink;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -104,24 +107,61 @@ fn fact() -> ProcessFact {
 }
 
 /// Quick, but with time-outs no busy machine runs into.
-fn settings() -> Settings {
-    Settings {
+fn bounds() -> Bounds {
+    Bounds {
         batch_delay: Duration::from_millis(10),
         backoff: (Duration::from_millis(5), Duration::from_millis(50)),
         flush: PATIENCE,
-        ..Settings::default()
+        ..Bounds::default()
     }
 }
 
-/// A sink, and what it says to people.
-fn sink(endpoint: &str, options: Options, settings: Settings) -> (Otlp, mpsc::Receiver<String>) {
-    let (say, said) = mpsc::channel();
-    let say = Box::new(move |line: &str| drop(say.send(line.to_owned())));
-    (Otlp::with(endpoint, session(), options, settings, say).unwrap(), said)
+/// Spans alone, to this place.
+fn spans_to(url: &str) -> Settings {
+    to(url).sending(&[Signal::Traces])
 }
 
-fn patient() -> Options {
-    Options { timeout: PATIENCE, ..Options::default() }
+/// Everything to this place, which may take its time.
+fn to(url: &str) -> Settings {
+    said(Way { timeout: Some(PATIENCE), ..Way::default() }).with_endpoint(url)
+}
+
+/// This said of all signals.
+fn said(general: Way) -> Settings {
+    Settings::default().with(Layer { general, ..Layer::default() })
+}
+
+/// A sink, and what it says to people.
+fn sink(settings: &Settings, bounds: Bounds) -> (Otlp, mpsc::Receiver<String>) {
+    let (say, said) = mpsc::channel();
+    let say = Box::new(move |line: &str| drop(say.send(line.to_owned())));
+    (Otlp::with(settings, session(), bounds, say).unwrap(), said)
+}
+
+/// Attributes as `key=value` lines.
+fn shown(attributes: &[KeyValue]) -> Vec<String> {
+    attributes.iter().map(|a| format!("{}={}", a.key, value(a))).collect()
+}
+
+fn value(attribute: &KeyValue) -> String {
+    any(attribute.value.as_ref().unwrap().value.as_ref().unwrap())
+}
+
+fn any(value: &Value) -> String {
+    let inner = |values: &[opentelemetry_proto::tonic::common::v1::AnyValue]| {
+        let one =
+            |v: &opentelemetry_proto::tonic::common::v1::AnyValue| any(v.value.as_ref().unwrap());
+        values.iter().map(one).collect::<Vec<_>>().join("; ")
+    };
+    match value {
+        Value::StringValue(text) => text.clone(),
+        Value::IntValue(n) => n.to_string(),
+        Value::DoubleValue(n) => format!("{n:?}"),
+        Value::BoolValue(b) => b.to_string(),
+        Value::KvlistValue(map) => shown(&map.values).join(", "),
+        Value::ArrayValue(list) => format!("[{}]", inner(&list.values)),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn write(otlp: &mut Otlp, waits: std::ops::Range<u64>) {
@@ -139,4 +179,19 @@ fn loss(otlp: &Otlp, cause: &str) -> u64 {
 
 fn lost(otlp: &Otlp) -> u64 {
     otlp.losses().iter().map(|(_, n)| n).sum()
+}
+
+/// Spans that were acknowledged.
+fn spans_of(otlp: &Otlp) -> u64 {
+    otlp.delivered()[0]
+}
+
+/// One of each kind of record.
+fn everything(otlp: &mut Otlp) {
+    otlp.write(&Record::Process(Arc::new(fact()))).unwrap();
+    write(otlp, 1..2);
+    otlp.write(&Record::Finding(Arc::new(logs::deadlock()))).unwrap();
+    let point = metrics::point(crate::model::Value::Integer(3));
+    let family = metrics::family(crate::model::Instrument::UpDownCounter, vec![point]);
+    otlp.write(&Record::Metrics(Arc::new(metrics::numbers(vec![family])))).unwrap();
 }

@@ -1,33 +1,38 @@
 //! Spans and resources, value by value.
 
 use super::*;
-use crate::sinks::otlp::convert::{Item, Subject, request, root_id};
+use crate::model::{Remote, TraceContext};
+use crate::sinks::otlp::delivery::Item as _;
+use crate::sinks::otlp::lineage::{Lineage, Moved};
 use crate::sinks::otlp::process::Table;
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use crate::sinks::otlp::traces::{Item, Subject, request, root_id};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, status::StatusCode};
 use prost::Message;
 
-/// Attributes as `key=value` lines.
-fn shown(attributes: &[KeyValue]) -> Vec<String> {
-    let value = |a: &KeyValue| match a.value.as_ref().unwrap().value.as_ref().unwrap() {
-        Value::StringValue(text) => text.clone(),
-        Value::IntValue(n) => n.to_string(),
-        Value::DoubleValue(n) => format!("{n:?}"),
-        Value::BoolValue(b) => b.to_string(),
-        other => panic!("{other:?}"),
+fn item(table: &mut Table, subject: Subject) -> Item {
+    let process = match &subject {
+        Subject::Acquire(span) => table.of(span.thread.id.pid, span.lock.id),
+        Subject::Hold(span) => table.of(span.holder.id.pid, span.lock.id),
     };
-    attributes.iter().map(|a| format!("{}={}", a.key, value(a))).collect()
+    let lineage = match &subject {
+        Subject::Acquire(span) => Moved::default().acquire(span, &process, table),
+        Subject::Hold(span) => Moved::default().hold(span, &process),
+    };
+    Item { subject, process, lineage }
 }
 
-fn item(table: &mut Table, subject: Subject) -> Item {
-    Item { process: table.of(&subject), subject }
+fn sent(items: &[Item]) -> Vec<Span> {
+    let bytes = request(items, &session());
+    let mut request = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+    request.resource_spans.remove(0).scope_spans.remove(0).spans
 }
 
 fn convert(subject: Subject) -> Vec<Span> {
     let item = item(&mut Table::new(8, "box"), subject);
-    let mut request = request(std::slice::from_ref(&item), &session());
-    let spans = request.resource_spans.remove(0).scope_spans.remove(0).spans;
-    assert_eq!(spans.len() as u64, item.spans());
+    let spans = sent(std::slice::from_ref(&item));
+    assert_eq!(spans.len() as u64, item.count());
     spans
 }
 
@@ -160,47 +165,160 @@ fn root_ids_are_never_zero_nor_half_of_the_trace_id() {
     }
 }
 
+fn resource(table: &mut Table, span: &AcquireSpan) -> Vec<String> {
+    let process = table.of(span.thread.id.pid, span.lock.id);
+    shown(&Resource::decode(&*process.resource).unwrap().attributes)
+}
+
+const OWN: [&str; 3] = [
+    "host.name=box",
+    "telemetry.distro.name=lockprobe",
+    concat!("telemetry.distro.version=", env!("CARGO_PKG_VERSION")),
+];
+
 #[test]
 fn a_span_belongs_to_the_program_its_process_ran_then() {
     let mut table = Table::new(8, "box");
-    let wait = || Subject::Acquire(Arc::new(acquire(1)));
-    let service =
-        |table: &mut Table, subject| shown(&table.of(&subject).resource.attributes)[0].clone();
-    let unknown = table.of(&wait());
-    assert_eq!(
-        shown(&unknown.resource.attributes),
-        [
-            "service.name=unknown_service",
-            "process.pid=7",
-            "host.name=box",
-            "telemetry.distro.name=lockprobe",
-            concat!("telemetry.distro.version=", env!("CARGO_PKG_VERSION")),
-        ]
-    );
+    let wait = acquire(1);
+    let unknown = resource(&mut table, &wait);
+    assert_eq!(unknown[..2], ["service.name=unknown_service", "process.pid=7"]);
+    assert_eq!(unknown[2..], OWN);
     table.learn(&fact());
+    let known = resource(&mut table, &wait);
     assert_eq!(
-        shown(&table.of(&wait()).resource.attributes),
+        known[..6],
         [
             "service.name=worker",
+            "process.pid=7",
             "service.instance.id=7-99",
+            "process.executable.name=worker",
+            "process.executable.path=/usr/bin/worker",
+            "process.command=worker",
+        ]
+    );
+    assert_eq!(known[6..], OWN);
+    table.learn(&ProcessFact { image: 1, service: "next".into(), ..fact() });
+    assert_eq!(resource(&mut table, &wait)[0], "service.name=worker");
+    let mut shared = (*lock("shared")).clone();
+    shared.id = LockId::Shared { device: 1, inode: 2, offset: 3 };
+    let shared = AcquireSpan { lock: Arc::new(shared), ..acquire(1) };
+    assert_eq!(resource(&mut table, &shared)[0], "service.name=next");
+    // The id is given to another process.
+    table.learn(&ProcessFact { start_ticks: 100, service: "reused".into(), ..fact() });
+    assert_eq!(resource(&mut table, &wait)[0], "service.name=reused");
+}
+
+#[test]
+fn what_a_process_says_of_itself_counts_but_for_what_is_certain() {
+    let mut table = Table::new(8, "box");
+    let said = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
+    };
+    let attributes = said(&[
+        ("service.name", "liar"),
+        ("process.pid", "1"),
+        ("telemetry.distro.name", "other"),
+        ("service.instance.id", "my-own"),
+        ("k8s.pod.name", "shop-0"),
+        ("host.name", "node-3"),
+        ("k8s.pod.name", "twice"),
+        ("long", &"x".repeat(5_000)),
+    ]);
+    table.learn(&ProcessFact { attributes, ..fact() });
+    assert_eq!(
+        resource(&mut table, &acquire(1)),
+        [
+            "service.name=worker",
             "process.pid=7",
             "process.executable.name=worker",
             "process.executable.path=/usr/bin/worker",
             "process.command=worker",
-            "host.name=box",
+            "service.instance.id=my-own",
+            "k8s.pod.name=shop-0",
+            "host.name=node-3",
             "telemetry.distro.name=lockprobe",
-            concat!("telemetry.distro.version=", env!("CARGO_PKG_VERSION")),
+            OWN[2],
         ]
     );
-    table.learn(&ProcessFact { image: 1, service: "next".into(), ..fact() });
-    assert_eq!(service(&mut table, wait()), "service.name=worker");
-    let mut shared = (*lock("shared")).clone();
-    shared.id = LockId::Shared { device: 1, inode: 2, offset: 3 };
-    let shared = AcquireSpan { lock: Arc::new(shared), ..acquire(1) };
-    assert_eq!(service(&mut table, Subject::Acquire(Arc::new(shared))), "service.name=next");
-    // The id is given to another process.
-    table.learn(&ProcessFact { start_ticks: 100, service: "reused".into(), ..fact() });
-    assert_eq!(service(&mut table, wait()), "service.name=reused");
+    let process = table.of(7, acquire(1).lock.id);
+    assert_eq!(Resource::decode(&*process.resource).unwrap().dropped_attributes_count, 1);
+    // More becomes known of it.
+    let more = said(&[("k8s.pod.uid", "u")]);
+    table.learn(&ProcessFact { attributes: more, ..fact() });
+    assert!(resource(&mut table, &acquire(1)).contains(&"k8s.pod.uid=u".to_owned()));
+    let many = (0..300).map(|n| (format!("a{n}"), "v".to_owned())).collect();
+    table.learn(&ProcessFact { attributes: many, ..fact() });
+    assert!(resource(&mut table, &acquire(1)).len() < 140);
+}
+
+#[test]
+fn spans_are_children_of_the_environments_span_where_that_is_recorded() {
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let with = |flags: &str| ProcessFact {
+        trace_parent: Some(format!("00-{trace}-b7ad6b7169203331-{flags}")),
+        ..fact()
+    };
+    let mut table = Table::new(8, "box");
+    table.learn(&with("01"));
+    let wait = item(&mut table, Subject::Acquire(Arc::new(acquire(1))));
+    let held = item(&mut table, Subject::Hold(Arc::new(hold(1, Precision::LowerBound))));
+    assert_eq!((wait.count(), held.count()), (1, 1), "no root of their own");
+    for span in sent(&[wait, held]) {
+        assert_eq!(span.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
+        assert_eq!(span.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
+        assert_eq!(span.flags, 0x301, "its parent is another program's");
+        let source = "lock.trace_context.source=environment".to_owned();
+        assert!(shown(&span.attributes).contains(&source));
+    }
+    for other in [with("00"), ProcessFact { trace_parent: Some("nonsense".into()), ..fact() }] {
+        table.learn(&other);
+        let wait = item(&mut table, Subject::Acquire(Arc::new(acquire(1))));
+        assert_eq!((wait.count(), wait.lineage), (2, Lineage::default()));
+    }
+}
+
+#[test]
+fn links_find_the_holds_of_other_programs_traces() {
+    let parent = |trace: u32| format!("00-{trace:032x}-b7ad6b7169203331-01");
+    let mut table = Table::new(8, "box");
+    table.learn(&ProcessFact { trace_parent: Some(parent(0xaa)), ..fact() });
+    table.learn(&ProcessFact { pid: 8, trace_parent: Some(parent(0xbb)), ..fact() });
+    let mut moved = Moved::default();
+    let holder = Some(holder(8, 8, HolderSource::Waker));
+    let blocked_by = Some(SpanId { trace: 5, span: 6 });
+    let blocked = AcquireSpan { handed_over_by: holder, blocked_by, ..acquire(1) };
+    let process = table.of(7, blocked.lock.id);
+    let lineage = moved.acquire(&blocked, &process, &table);
+    let item = Item { subject: Subject::Acquire(Arc::new(blocked.clone())), process, lineage };
+    let span = sent(&[item]).remove(0);
+    assert_eq!(span.links.len(), 2);
+    for link in &span.links {
+        assert_eq!(link.trace_id, 0xbb_u128.to_be_bytes());
+        assert_eq!(link.span_id, 6_u64.to_be_bytes());
+    }
+    // What the call itself said counts more than the environment.
+    let context = Some(TraceContext { trace: 0xcc, span: 9, sampled: true });
+    let remote = Some(Arc::new(Remote { context, ..Remote::default() }));
+    let id = SpanId { trace: 5, span: 6 };
+    let told = HoldSpan {
+        id,
+        remote,
+        holder: self::holder(8, 8, HolderSource::Waker),
+        ..hold(1, Precision::Exact)
+    };
+    let process = table.of(8, told.lock.id);
+    let of_hold = moved.hold(&told, &process);
+    let parent = of_hold.parent.unwrap();
+    assert_eq!((parent.source, of_hold.trace(id), moved.of(id)), ("sql_comment", 0xcc, Some(0xcc)));
+    let process = table.of(7, blocked.lock.id);
+    assert_eq!(moved.acquire(&blocked, &process, &table).blocker, Some(0xcc));
+    // Bounded, the oldest first.
+    for n in 0..100_000 {
+        let id = SpanId { trace: 1_000 + n, span: 1 };
+        moved.hold(&HoldSpan { id, ..told.clone() }, &process);
+    }
+    assert_eq!(moved.of(id), None);
+    assert_eq!(moved.of(SpanId { trace: 100_999, span: 1 }), Some(0xcc));
 }
 
 #[test]
@@ -208,11 +326,11 @@ fn the_table_of_processes_is_bounded() {
     let mut table = Table::new(3, "");
     for pid in 1..=10 {
         table.learn(&ProcessFact { pid, service: format!("s{pid}"), ..ProcessFact::default() });
-        table.of(&Subject::Acquire(Arc::new(AcquireSpan { thread: thread(pid, 1), ..acquire(1) })));
+        table.of(pid, acquire(1).lock.id);
         assert!(table.len() <= 3);
     }
     for pid in 100..200 {
-        table.of(&Subject::Acquire(Arc::new(AcquireSpan { thread: thread(pid, 1), ..acquire(1) })));
+        table.of(pid, acquire(1).lock.id);
     }
     assert_eq!(table.len(), 3);
 }
@@ -242,7 +360,7 @@ fn the_estimate_of_a_requests_size_is_no_underestimate() {
         let hold = HoldSpan { lock: long, ..hold(1, Precision::LowerBound) };
         for subject in [Subject::Acquire(Arc::new(full)), Subject::Hold(Arc::new(hold))] {
             let item = item(&mut table, subject);
-            let size = request(std::slice::from_ref(&item), &session()).encoded_len();
+            let size = request(std::slice::from_ref(&item), &session()).len();
             assert!(size <= item.weight(), "{size} > {}", item.weight());
         }
     }

@@ -1,0 +1,95 @@
+//! What people are told of a collector: when it is away, when it is back, what it refuses.
+
+use super::Say;
+use super::settings::Signal;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Outages by collector: what is away for one signal is so for all that go there.
+pub struct Outages {
+    say: Rc<Say>,
+    kept: Duration,
+    collectors: RefCell<HashMap<String, Rc<RefCell<Outage>>>>,
+}
+
+impl Outages {
+    /// None yet.
+    pub fn new(say: Say, kept: Duration) -> Self {
+        Self { say: Rc::new(say), kept, collectors: RefCell::default() }
+    }
+
+    /// That of a collector.
+    pub fn of(&self, collector: &str) -> Rc<RefCell<Outage>> {
+        let new = || Rc::new(RefCell::new(Outage::new(self.say.clone(), collector, self.kept)));
+        let mut collectors = self.collectors.borrow_mut();
+        collectors.entry(collector.to_owned()).or_insert_with(new).clone()
+    }
+}
+
+/// Tells people about an outage once, and about its end once.
+pub struct Outage {
+    say: Rc<Say>,
+    collector: String,
+    kept: Duration,
+    /// The outage that lasts was announced.
+    announced: bool,
+    /// When one was announced last.
+    last: Option<Instant>,
+    /// Of which signals a refusal was announced.
+    refused: [bool; Signal::ALL.len()],
+}
+
+impl Outage {
+    /// At most one announcement in this time, however the connection flaps.
+    const QUIET: Duration = Duration::from_secs(300);
+
+    /// Nothing was told yet of this collector, for which things are kept so long.
+    fn new(say: Rc<Say>, collector: &str, kept: Duration) -> Self {
+        let collector = collector.to_owned();
+        Self { say, collector, kept, announced: false, last: None, refused: Default::default() }
+    }
+
+    /// An attempt failed.
+    pub fn begins(&mut self, why: &str) {
+        if self.announced || self.last.is_some_and(|at| at.elapsed() < Self::QUIET) {
+            return;
+        }
+        self.announced = true;
+        self.last = Some(Instant::now());
+        let advice = if why.contains("certificate") {
+            "Name the file of the certificate that signs for it in OTEL_EXPORTER_OTLP_CERTIFICATE."
+        } else {
+            "Start the collector, or correct the address."
+        };
+        (self.say)(&format!(
+            "warning: cannot deliver to the OTLP collector {} ({why}); what is to be sent is kept \
+             for {} s, then dropped and counted. {advice}",
+            self.collector,
+            self.kept.as_secs()
+        ));
+    }
+
+    /// An attempt was answered.
+    pub fn ends(&mut self) {
+        if std::mem::take(&mut self.announced) {
+            (self.say)(&format!("the OTLP collector {} is back.", self.collector));
+        }
+    }
+
+    /// The collector does not want so much of a signal.
+    pub fn refused(&mut self, signal: Signal, count: u64, why: &str) {
+        if std::mem::replace(&mut self.refused[signal as usize], true) {
+            return;
+        }
+        (self.say)(&format!(
+            "warning: the OTLP collector {} refused {count} {} ({why}); they are dropped and \
+             counted, and so is what it refuses from now on. Check its log, and \
+             OTEL_EXPORTER_OTLP_HEADERS if it wants a key.",
+            self.collector,
+            signal.unit()
+        ));
+    }
+}
