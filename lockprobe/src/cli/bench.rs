@@ -22,6 +22,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         lock_files: false,
         servers: crate::source::live::Servers::none(),
         full: None,
+        harvest_every: None,
     };
     let mut live = Live::start_synthetic(&options)?;
     let outputs = match &args.output {

@@ -145,6 +145,9 @@ pub struct CaptureArgs {
     /// With --full, probe the entries of functions, whatever that costs
     #[arg(long, hide = true, requires = "full")]
     pub naive_probes: bool,
+    /// How often the kernel's counts are taken out
+    #[arg(long, hide = true, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    pub harvest_every: Duration,
     /// Size of the buffer between kernel and lockprobe
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = args::ring_size)]
     pub ring_size: u32,

@@ -98,6 +98,7 @@ fn capture() -> Check {
         lock_files: false,
         servers: super::live::Servers::default(),
         full: None,
+        harvest_every: None,
     };
     let begun = std::time::Instant::now();
     match Live::start(&options) {
