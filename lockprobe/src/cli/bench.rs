@@ -32,6 +32,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
             output: Some(path.clone()),
             otlp: None,
             lock_name: Vec::new(),
+            metrics_interval: None,
             group_by: Grouping::Lock,
         })?,
         None => Opened::nothing(),

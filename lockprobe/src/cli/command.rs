@@ -173,6 +173,10 @@ pub struct OutputArgs {
     /// may be given several times, the first match counts
     #[arg(long, value_name = "PATTERN=NAME", value_parser = GivenName::parse)]
     pub lock_name: Vec<GivenName>,
+    /// Also write all numbers, as a collector would get them, at this interval and at the end; not
+    /// in the table
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    pub metrics_interval: Option<Duration>,
     /// What the sums at the end have a line for
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Grouping::Lock)]
     pub group_by: Grouping,
