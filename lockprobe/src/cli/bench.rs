@@ -23,6 +23,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         servers: crate::source::live::Servers::none(),
         row_locks: false,
         full: None,
+        harvest_every: None,
     };
     let mut live = Live::start_synthetic(&options)?;
     let outputs = match &args.output {
@@ -32,6 +33,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
             output: Some(path.clone()),
             otlp: None,
             lock_name: Vec::new(),
+            metrics_interval: None,
             group_by: Grouping::Lock,
         })?,
         None => Opened::nothing(),

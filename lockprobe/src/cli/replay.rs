@@ -11,10 +11,9 @@ use crate::source::recording::Recording;
 pub fn main(args: &ReplayArgs) -> anyhow::Result<u8> {
     let mut recording = Recording::open(&args.recording)?;
     let mut outputs = Opened::new(&args.output)?;
-    let (names, group_by) = outputs.take_naming();
-    let outlets = outputs.start(recording.session(), Pressure::Wait)?;
     let pipeline = Pipeline::new(recording.session().clone(), Aside::Replay, None);
-    let pipeline = pipeline.naming(names, group_by).with_rules(args.rules.rules());
+    let pipeline = outputs.shape(pipeline).with_rules(args.rules.rules());
+    let outlets = outputs.start(recording.session(), Pressure::Wait)?;
     let ended = drive(&mut recording, pipeline, outlets, || true, || {})?;
     Ok(ended.status)
 }

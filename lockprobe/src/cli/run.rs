@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write, stdout};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::command::{Format, OutputArgs};
 use super::pages::{self, Pages};
 use super::status::UNDELIVERED;
+use crate::analyses::metrics::SERIES;
 use crate::analyses::usage::GroupBy;
 use crate::enrich::GivenNames;
 use crate::model::{Finding, Record, Session, Summary};
@@ -73,6 +75,7 @@ pub struct Opened {
     pages: Option<pages::Opened>,
     names: GivenNames,
     group_by: GroupBy,
+    metrics_interval: Option<Duration>,
 }
 
 impl Opened {
@@ -92,6 +95,7 @@ impl Opened {
             pages: None,
             names: args.names(),
             group_by: args.grouping(),
+            metrics_interval: args.metrics_interval,
         })
     }
 
@@ -106,6 +110,7 @@ impl Opened {
             pages: None,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
+            metrics_interval: None,
         }
     }
 
@@ -128,9 +133,14 @@ impl Opened {
         Self { writer: Some(writer), shape: Shape::Stuck(form), ..Self::nothing() }
     }
 
-    /// What locks are to be called, and what sums have a line for.
-    pub fn take_naming(&mut self) -> (GivenNames, GroupBy) {
-        (std::mem::take(&mut self.names), self.group_by)
+    /// Tells a pipeline what locks are to be called, what sums have a line for, and which records
+    /// are wanted.
+    pub fn shape(&mut self, pipeline: Pipeline) -> Pipeline {
+        let pipeline = pipeline.naming(std::mem::take(&mut self.names), self.group_by);
+        match self.metrics_interval {
+            Some(interval) => pipeline.with_metrics(interval, SERIES, None),
+            None => pipeline,
+        }
     }
 
     /// Starts the sinks.

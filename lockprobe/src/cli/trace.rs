@@ -78,15 +78,14 @@ pub fn observe(
         eprintln!("lockprobe: full mode costs {cost}");
     }
     let recorder = recorder(live.session())?;
-    let (names, group_by) = outputs.take_naming();
-    let outlets = outputs.start(live.session(), Pressure::Drop)?;
     let standings = live.take_standings();
     let standings =
         standings.map(|standings| -> Standings { Box::new(move |id| standings.of_thread(id)) });
     let enricher = Enricher::new().with_standings(standings);
     let aside = Aside::Live(Box::new(enricher), live.take_verdicts());
-    let pipeline = Pipeline::new(live.session().clone(), aside, recorder);
-    let pipeline = pipeline.naming(names, group_by).with_rules(rules);
+    let pipeline = outputs.shape(Pipeline::new(live.session().clone(), aside, recorder));
+    let pipeline = pipeline.with_rules(rules);
+    let outlets = outputs.start(live.session(), Pressure::Drop)?;
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();
     let stop = live.stop_flag();
@@ -137,6 +136,7 @@ fn options(target: &TargetArgs, capture: &CaptureArgs, row_locks: bool) -> anyho
         },
         row_locks,
         full: full_mode(target, capture),
+        harvest_every: u64::try_from(capture.harvest_every.as_nanos()).ok(),
     })
 }
 

@@ -180,6 +180,7 @@ fn capture() -> (Check, u8) {
         servers: super::live::Servers::default(),
         row_locks: false,
         full: None,
+        harvest_every: None,
     };
     let begun = std::time::Instant::now();
     match Live::start(&options) {

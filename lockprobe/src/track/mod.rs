@@ -24,8 +24,8 @@ use std::sync::Arc;
 use identity::{Role, span_id};
 
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, RemoteHold, RemoteStep,
-    SpanId, ThreadId, What,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockDescription, LockEvent, Outcome, Precision,
+    RemoteHold, RemoteStep, SpanId, ThreadId, What,
 };
 
 /// What tracking an event brings to light.
@@ -77,6 +77,11 @@ impl Tracker {
     /// Holds of servers' locks that go on.
     pub fn remote_holds(&self) -> impl Iterator<Item = &RemoteHold> {
         self.remote.holds()
+    }
+
+    /// Who holds servers' locks, in an order that is the same in every run.
+    pub fn remote_holders(&self) -> impl Iterator<Item = (&Arc<LockDescription>, ThreadId)> {
+        self.remote.held()
     }
 
     /// Ends what goes on with servers' locks when observation ends.

@@ -46,6 +46,7 @@ impl Look {
             servers: super::Servers::none(),
             row_locks: false,
             full: None,
+            harvest_every: None,
         };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;
         let mut tables = tables::take(&mut ebpf, false)?;
