@@ -3,6 +3,7 @@
 //! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
 
 pub mod activity;
+pub mod agent;
 pub mod conversation;
 pub mod counts;
 pub mod event;
@@ -25,6 +26,7 @@ pub mod stack;
 pub mod thread;
 
 pub use activity::{Activity, Doing};
+pub use agent::{AgentRule, Selector};
 pub use conversation::{BytesSeen, Connection, Dialect, Piece, TalkSeen};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
