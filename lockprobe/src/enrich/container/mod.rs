@@ -4,7 +4,7 @@
 //! in the pods of this node, where Kubernetes lets us ask, else in files of the container runtime;
 //! neither is needed, and both only add names.
 
-mod cgroup;
+pub mod cgroup;
 mod files;
 #[cfg(test)]
 mod tests;

@@ -3,17 +3,30 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::enrich::container::cgroup;
 use crate::enrich::thread::read_bounded;
 
-/// Number of the first PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO).
-const FIRST: &str = "pid:[4026531836]";
+/// Numbers of the first namespaces of processes and of control groups (include/linux/proc_ns.h).
+const FIRST_PIDS: &str = "pid:[4026531836]";
+const FIRST_GROUPS: &str = "cgroup:[4026531835]";
 
-/// Root of the host's files: through its first process where that is the host's, else none. On the
-/// host itself both are the same; in a container of ours, our own files say nothing of the host.
+/// Root of the host's files: that of its first process, else our own where we run in no container.
+/// In a container of ours, our own files say nothing of the host.
 pub fn root() -> Option<PathBuf> {
-    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
-    let root = PathBuf::from("/proc/1/root");
-    (namespace.to_str() == Some(FIRST) && fs::metadata(&root).is_ok()).then_some(root)
+    let is = |namespace: &str, first: &str| {
+        let own = fs::read_link(format!("/proc/self/ns/{namespace}"));
+        own.is_ok_and(|own| own.to_str() == Some(first))
+    };
+    if !is("pid", FIRST_PIDS) {
+        return None;
+    }
+    let first = PathBuf::from("/proc/1/root");
+    if fs::metadata(first.join("etc")).is_ok() {
+        return Some(first);
+    }
+    let groups = read_bounded("/proc/self/cgroup", 64 << 10)?;
+    let (_, container) = cgroup::parse(&String::from_utf8_lossy(&groups));
+    (is("cgroup", FIRST_GROUPS) && container.is_none()).then(|| "/".into())
 }
 
 /// `host.id`.
