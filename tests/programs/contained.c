@@ -7,11 +7,16 @@
 //   mutex       one thread has it for 60 ms, another waits
 //   take        takes the lock of Redis, trying again every 20 ms
 //   release     lets it go
+//   flock PATH  one thread has the file's lock for 60 ms, another, that opened it too, waits
+//   grab PATH   takes a file's lock
+//   drop        lets it go
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -48,17 +53,56 @@ static void *waiter(void *at) {
     return NULL;
 }
 
-static void mutex(void) {
+static void contend(const char *what, void *(*has)(void *), void *(*wants)(void *)) {
     pthread_t threads[2];
     long ids[2] = {0};
     pthread_barrier_init(&has_it, NULL, 2);
-    pthread_create(&threads[0], NULL, holder, &ids[0]);
-    pthread_create(&threads[1], NULL, waiter, &ids[1]);
+    pthread_create(&threads[0], NULL, has, &ids[0]);
+    pthread_create(&threads[1], NULL, wants, &ids[1]);
     pthread_join(threads[0], NULL);
     nap(20);
-    printf("{\"did\": \"mutex\", \"holder\": %ld, \"waiter\": %ld}\n", ids[0], ids[1]);
+    printf("{\"did\": \"%s\", \"holder\": %ld, \"waiter\": %ld}\n", what, ids[0], ids[1]);
     fflush(stdout);
     pthread_join(threads[1], NULL);
+}
+
+static const char *path;
+
+static int opened(void) {
+    int file = open(path, O_RDWR | O_CREAT, 0600);
+    if (file < 0) perror(path), exit(7);
+    return file;
+}
+
+static void *file_holder(void *at) {
+    *(long *)at = tid();
+    int file = opened();
+    flock(file, LOCK_EX);
+    pthread_barrier_wait(&has_it);
+    nap(60);
+    flock(file, LOCK_UN);
+    close(file);
+    return NULL;
+}
+
+static void *file_waiter(void *at) {
+    *(long *)at = tid();
+    int file = opened();
+    pthread_barrier_wait(&has_it);
+    flock(file, LOCK_EX);
+    flock(file, LOCK_UN);
+    nap(500);
+    close(file);
+    return NULL;
+}
+
+static void grab(int takes) {
+    static int file;
+    if (takes) file = opened();
+    flock(file, takes ? LOCK_EX : LOCK_UN);
+    if (!takes) close(file);
+    printf("{\"did\": \"%s\"}\n", takes ? "grab" : "drop");
+    fflush(stdout);
 }
 
 // Sends words as an array of RESP and reads the first line of the answer.
@@ -110,11 +154,16 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 16; i++) sprintf(token + 2 * i, "%02x", bytes[i]);
     printf("{\"did\": \"start\", \"pid\": %d}\n", getpid());
     fflush(stdout);
-    char line[64];
+    static char line[256];
     while (fgets(line, sizeof line, stdin)) {
-        if (!strcmp(line, "mutex\n")) mutex();
-        if (!strcmp(line, "take\n")) redis(argv[3], 1);
-        if (!strcmp(line, "release\n")) redis(argv[3], 0);
+        line[strcspn(line, "\n")] = 0;
+        path = strchr(line, ' ') ? strchr(line, ' ') + 1 : path;
+        if (!strncmp(line, "flock ", 6)) contend("flock", file_holder, file_waiter);
+        if (!strncmp(line, "grab ", 5)) grab(1);
+        if (!strcmp(line, "drop")) grab(0);
+        if (!strcmp(line, "mutex")) contend("mutex", holder, waiter);
+        if (!strcmp(line, "take")) redis(argv[3], 1);
+        if (!strcmp(line, "release")) redis(argv[3], 0);
     }
     return 0;
 }

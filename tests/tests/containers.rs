@@ -118,6 +118,45 @@ fn check_redis(records: &Records, pids: [u64; 2], server: &Server) {
     assert!(names.iter().all(|id| *id == names[0]), "{names:?}");
 }
 
+#[test]
+fn files_of_containers_are_named_as_their_processes_see_them() {
+    let server = redis();
+    let (port, host) = (server.port.to_string(), host_address());
+    let arguments = [host.as_str(), port.as_str(), "-"];
+    let root = Root::with(&compiled("contained"));
+    let shared = tempfile::tempdir().unwrap();
+    let volume = format!("--volume={}:/shared", shared.path().display());
+    let mut one = Container::start(&root, &[&volume], &arguments);
+    let mut two = Container::start(&root, &[&volume], &arguments);
+    let watch = Watch::start(&["trace", "--exe", "/contained"]);
+    watch.probe.attached();
+    let said = one.does("flock /tmp/own.lock");
+    let own = one.thread(&said["waiter"]);
+    one.does("grab /shared/common.lock");
+    two.program.tell("grab /shared/common.lock");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    one.does("drop");
+    assert_eq!(two.program.says()["did"], "grab");
+    two.does("drop");
+    let pids = [one.pid, two.pid];
+    watch.until_some(|r| r["record"] == "acquire" && r["process.pid"] == pids[1]);
+    watch.until_some(|r| r["record"] == "acquire" && r["process.pid"] == pids[0]);
+    watch.probe.signal(libc::SIGINT);
+    let records = watch.records();
+    let wait = records.acquire_of(own);
+    assert_eq!(wait["lock.name"], "/tmp/own.lock", "on the overlay: {wait}");
+    assert_eq!(
+        (&wait["lock.system.name"], &wait["lock.holder.pid"]),
+        (&"flock".into(), &pids[0].into())
+    );
+    let wait = records.acquire_of(pids[1]);
+    assert_eq!(wait["lock.name"], "/shared/common.lock", "of both: {wait}");
+    assert_eq!(wait["lock.holder.pid"], pids[0], "the other container: {wait}");
+    assert!(wait["lock.wait.duration"].as_f64().expect("seconds") > 0.15, "{wait}");
+    one.end();
+    two.end();
+}
+
 /// A group made by hand as the kubelet makes them; removed when dropped.
 struct PodGroup(Vec<PathBuf>);
 
