@@ -5,6 +5,7 @@
 //! span of time, and is given up on with a sentence after a patience no machine should need.
 
 pub mod collector;
+pub mod containers;
 pub mod conversations;
 pub mod freezer;
 pub mod kernel;

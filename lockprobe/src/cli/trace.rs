@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::command::{CaptureArgs, TargetArgs, TraceArgs};
 use super::run::{Ended, Opened, drive};
-use crate::enrich::{Enricher, Standings};
+use crate::enrich::{Agents, Containers, Enricher, Kubernetes, PodWatch, Pods, Standings};
 use crate::model::Session;
 use crate::pipeline::{Aside, Pipeline};
 use crate::sinks::Pressure;
@@ -81,7 +81,9 @@ pub fn observe(
     let standings = live.take_standings();
     let standings =
         standings.map(|standings| -> Standings { Box::new(move |id| standings.of_thread(id)) });
+    let (containers, _pods) = containers();
     let enricher = Enricher::new().with_standings(standings);
+    let enricher = enricher.with_identity(Agents::default(), containers);
     let aside = Aside::Live(Box::new(enricher), live.take_verdicts());
     let pipeline = outputs.shape(Pipeline::new(live.session().clone(), aside, recorder));
     let pipeline = pipeline.with_rules(rules);
@@ -138,6 +140,15 @@ fn options(target: &TargetArgs, capture: &CaptureArgs, row_locks: bool) -> anyho
         full: full_mode(target, capture),
         harvest_every: u64::try_from(capture.harvest_every.as_nanos()).ok(),
     })
+}
+
+/// Who runs where. Pods are asked for only inside a cluster: elsewhere nobody expects it.
+fn containers() -> (Arc<Containers>, Option<PodWatch>) {
+    let pods = Arc::<Pods>::default();
+    let settings = Kubernetes::default().with_environment(|name| std::env::var(name).ok());
+    let say = |sentence: &str| eprintln!("lockprobe: {sentence}");
+    let watch = settings.is_inside().then(|| PodWatch::start(settings, pods.clone(), say).ok());
+    (Arc::new(Containers::new(pods)), watch.flatten())
 }
 
 /// What full mode is asked to do. It changes the processes it watches, so it never watches the

@@ -41,6 +41,16 @@ impl<K: Eq + Hash + Clone, V> Cache<K, V> {
         self.old.remove(key);
     }
 
+    /// Takes one out.
+    pub fn take(&mut self, key: &K) -> Option<V> {
+        self.young.remove(key).or_else(|| self.old.remove(key))
+    }
+
+    /// Looks at each.
+    pub fn each(&mut self, mut f: impl FnMut(&K, &mut V)) {
+        self.young.iter_mut().chain(&mut self.old).for_each(|(key, value)| f(key, value));
+    }
+
     /// Keeps only those for which this holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
         self.young.retain(|k, _| keep(k));

@@ -1,10 +1,13 @@
 //! The front of the room: facts about locks, processes and threads.
 
+use super::agent::Agents;
 use super::atlas::{Atlas, Frame};
 use super::cache::Cache;
+use super::container::Containers;
+use super::identity::People;
 use super::lock_file::Asked as LockFileAsked;
 use super::meaning::Role;
-use super::python::Pythons;
+use super::python::{self, Pythons};
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
 use super::{
@@ -15,6 +18,7 @@ use crate::model::{
     Look, Missing, PlaceFact, ProcessFact, ProcessorFact, SiteClass, SiteFact, ThreadFact,
     ThreadId, WaitSeen,
 };
+use std::sync::Arc;
 
 /// Bytes of stack read of a thread that slept before observation began.
 const STACK: usize = 1024;
@@ -31,6 +35,7 @@ pub struct Enricher {
     lock_files: lock_file::LockFiles,
     /// Programs by process, as of when it was first asked about.
     programs: Cache<u32, process::Program>,
+    people: People,
 }
 
 impl Default for Enricher {
@@ -61,7 +66,13 @@ impl Enricher {
             pythons: Pythons::new(),
             lock_files: lock_file::LockFiles::new(),
             programs: Cache::new(PROGRAMS),
+            people: People::new(Agents::default(), Arc::new(Containers::new(Arc::default()))),
         }
+    }
+
+    /// Names agents by these rules, and containers and pods by these.
+    pub fn with_identity(self, agents: Agents, containers: Arc<Containers>) -> Self {
+        Self { people: People::new(agents, containers), ..self }
     }
 
     /// Asks here where threads stand: only the kernel half knows their frame pointers.
@@ -224,7 +235,7 @@ impl Enricher {
 
     /// Functions of run times that have no name, known by what they wait on and where they lie.
     fn recognise(&mut self, wait: &Asleep<'_>, frames: &[Frame], meanings: &mut [meaning::Frame]) {
-        park(frames, meanings);
+        python::park(frames, meanings);
         let Some(caller) = meanings.iter().position(|f| !f.libc) else { return };
         if !matches!(meanings[caller].role, Role::Nameless | Role::Plain) {
             return;
@@ -283,7 +294,12 @@ impl Enricher {
         if let Some(program) = process::program(pid) {
             self.programs.insert(pid, program);
         }
-        process::fact(pid, image)
+        self.people.fact(pid, image, monotonic())
+    }
+
+    /// Processes of which more is known now, or something else: to be asked now and then.
+    pub fn news(&mut self) -> Vec<ProcessFact> {
+        self.people.news(monotonic())
     }
 
     /// What a process has used of the processor.
@@ -370,24 +386,7 @@ impl Enricher {
         self.translator.forget(pid);
         self.pythons.forget(pid);
         self.programs.remove(&pid);
-    }
-}
-
-/// Whoever sleeps by way of CPython's parking lot and has no name may be taking a lock; the entry
-/// of the parking lot tells (`_PyParkingLot_Park` itself may lie in a part without a name).
-fn park(frames: &[Frame], meanings: &mut [meaning::Frame]) {
-    let through = |m: &meaning::Frame| m.role == Role::Through;
-    let Some(first) = meanings.iter().position(through) else { return };
-    let of_python = |frame: &Frame| {
-        let symbol = frame.place.symbol.as_deref().unwrap_or_default();
-        symbol.starts_with("_PySemaphore_") && names::is_python(frame.mapping.file_name())
-    };
-    let caller = (first..meanings.len()).find(|&i| !through(&meanings[i]));
-    if let Some(caller) = caller.filter(|_| of_python(&frames[first]))
-        && matches!(meanings[caller].role, Role::Nameless | Role::Plain)
-        && names::is_python(frames[caller].mapping.file_name())
-    {
-        meanings[caller].role = Role::Lock(LockKind::PythonParked);
+        self.people.forget(pid);
     }
 }
 

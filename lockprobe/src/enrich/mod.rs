@@ -26,8 +26,12 @@
 //! | `elf`, `cfi`, `aliases` | headers and symbols, unwind tables, functions without a name |
 //! | `code` | what instructions tell, where there are no unwind tables (pure) |
 //! | `source` | source line of an address |
-//! | `process`, `thread` | who a process and a thread are |
+//! | `identity` | who a process is, all in all |
+//! | `process`, `thread` | who a process and a thread are by themselves |
 //! | `processor` | what a process has used of the processor |
+//! | `container` | in which container a process runs |
+//! | `kubernetes` | the pods of this node |
+//! | `agent`, `matching` | which agent a process is, and rules that say whom they mean |
 //! | `file` | files with locks, and who has one |
 //! | `lock_file` | files that are locks by being there, and whom they name |
 //! | `activity`, `calls` | what a thread does, names of system calls |
@@ -36,6 +40,7 @@
 //! | `cache` | a map that forgets |
 
 mod activity;
+mod agent;
 mod aliases;
 mod atlas;
 mod binary;
@@ -44,13 +49,17 @@ mod cache;
 mod calls;
 mod cfi;
 mod code;
+mod container;
 mod elf;
 mod enricher;
 mod fault;
 mod file;
 mod given;
+mod identity;
+mod kubernetes;
 mod lock_file;
 mod maps;
+mod matching;
 mod meaning;
 mod memory;
 mod names;
@@ -64,9 +73,13 @@ mod thread;
 mod unwind;
 mod walk;
 
+pub use agent::Agents;
+pub use container::{Containers, Identity};
 pub use enricher::Enricher;
 pub use given::{GivenName, GivenNames};
+pub use kubernetes::{Kubernetes, Pod, PodSource, Pods, Watch as PodWatch};
 pub use lock_file::Asked as LockFileAsked;
+pub use matching::{Matcher, Subject, subject};
 pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]

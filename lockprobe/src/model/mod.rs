@@ -3,6 +3,7 @@
 //! In: nothing. Out: types. Never: another room, serde, clap, aya, a clock, a file.
 
 pub mod activity;
+pub mod agent;
 pub mod context;
 pub mod conversation;
 pub mod counts;
@@ -27,6 +28,7 @@ pub mod stack;
 pub mod thread;
 
 pub use activity::{Activity, Doing};
+pub use agent::{AgentRule, Selector};
 pub use context::TraceContext;
 pub use conversation::{BytesSeen, Connection, Dialect, Piece, TalkSeen};
 pub use counts::{LockCounts, Losses};

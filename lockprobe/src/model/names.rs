@@ -92,7 +92,7 @@ names! {
     PROCESS_EXECUTABLE_PATH = "process.executable.path";
     /// Command: its first word.
     PROCESS_COMMAND = "process.command";
-    /// Name of the service: OTEL_SERVICE_NAME of the process, else script or executable.
+    /// Name of the service: OTEL_SERVICE_NAME of the process, what its OTEL_RESOURCE_ATTRIBUTES say, annotation, `app.kubernetes.io/name` and owner of its pod, container of it, else script or executable.
     SERVICE_NAME = "service.name";
     /// Identity of the process: its id and start.
     SERVICE_INSTANCE_ID = "service.instance.id";
@@ -152,6 +152,48 @@ names! {
     QUEUE = "queue";
     /// Name of the host.
     HOST_NAME = "host.name";
+    /// Identity of the host: its machine-id.
+    HOST_ID = "host.id";
+    /// What the service is part of, as the process or its pod says, else the Kubernetes namespace.
+    SERVICE_NAMESPACE = "service.namespace";
+    /// What runs the program: `cpython`, `pypy`, `nodejs`, `deno`, `bun`, `jvm`, `go`, `ruby`, `php`, `perl`, `dotnet`, `beam`, from the executable and what it has mapped.
+    PROCESS_RUNTIME_NAME = "process.runtime.name";
+    /// Name of the agent: the process says it, or a rule.
+    GEN_AI_AGENT_NAME = "gen_ai.agent.name";
+    /// Identity of the agent.
+    GEN_AI_AGENT_ID = "gen_ai.agent.id";
+    /// Version of the agent.
+    GEN_AI_AGENT_VERSION = "gen_ai.agent.version";
+    /// Container, by its control group.
+    CONTAINER_ID = "container.id";
+    /// Its name, from files of the container runtime.
+    CONTAINER_NAME = "container.name";
+    /// Container runtime, where the control group tells: `docker`, `containerd`, `cri-o`, `podman`, `lxc`, `systemd-nspawn`.
+    CONTAINER_RUNTIME_NAME = "container.runtime.name";
+    /// Pod, by the control group.
+    K8S_POD_UID = "k8s.pod.uid";
+    /// Its name.
+    K8S_POD_NAME = "k8s.pod.name";
+    /// Its namespace.
+    K8S_NAMESPACE_NAME = "k8s.namespace.name";
+    /// Its node.
+    K8S_NODE_NAME = "k8s.node.name";
+    /// Container of the pod.
+    K8S_CONTAINER_NAME = "k8s.container.name";
+    /// Owner of the pod.
+    K8S_REPLICASET_NAME = "k8s.replicaset.name";
+    /// Owner of its replica set, where the hash of the pod's template tells.
+    K8S_DEPLOYMENT_NAME = "k8s.deployment.name";
+    /// Owner of the pod.
+    K8S_STATEFULSET_NAME = "k8s.statefulset.name";
+    /// Owner of the pod.
+    K8S_DAEMONSET_NAME = "k8s.daemonset.name";
+    /// Owner of the pod.
+    K8S_REPLICATIONCONTROLLER_NAME = "k8s.replicationcontroller.name";
+    /// Owner of the pod.
+    K8S_JOB_NAME = "k8s.job.name";
+    /// Owner of its job, where the time in the job's name tells.
+    K8S_CRONJOB_NAME = "k8s.cronjob.name";
     /// `lockprobe`.
     TELEMETRY_DISTRO_NAME = "telemetry.distro.name";
     /// Version of lockprobe.

@@ -25,6 +25,10 @@ impl Pipeline {
             due.extend(paused::worth_a_look(overdue, &self.activities, *now));
             self.ask_about(&due, out)?;
             self.ask_processor(*now, out)?;
+            let Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
+            for process in enricher.news() {
+                self.learn(Fact::Process(process), out)?;
+            }
         }
         // Who it is first: that is gone with the process, and binaries may take a while.
         let about = observation.thread().map(|t| t.pid);

@@ -55,6 +55,8 @@ const NEEDS: &[Need] = &[
         proof: "/usr/sbin/mariadbd",
         why: "live tests watch its clients",
     },
+    Need { package: "podman", proof: "podman", why: "live tests watch containers" },
+    Need { package: "runc", proof: "runc", why: "podman runs them with it" },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },
     Need { package: "prometheus", proof: "promtool", why: "live tests have it read the endpoint" },
 ];

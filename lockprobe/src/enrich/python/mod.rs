@@ -13,13 +13,14 @@ mod tests;
 
 pub use frames::Group;
 
-use super::atlas::Atlas;
+use super::atlas::{Atlas, Frame};
 use super::binary::Source;
 use super::cache::Cache;
 use super::elf::Kind;
 use super::maps::Key;
-use super::{memory, thread};
-use crate::model::ThreadId;
+use super::meaning::{self, Role};
+use super::{memory, names, thread};
+use crate::model::{LockKind, ThreadId};
 use layout::Layout;
 
 /// Processes remembered.
@@ -50,6 +51,24 @@ pub struct Python {
     pub groups: Vec<Group>,
     /// The file the interpreter's code lies in.
     pub key: Key,
+}
+
+/// Whoever sleeps by way of CPython's parking lot and has no name may be taking a lock; the entry
+/// of the parking lot tells (`_PyParkingLot_Park` itself may lie in a part without a name).
+pub fn park(frames: &[Frame], meanings: &mut [meaning::Frame]) {
+    let through = |m: &meaning::Frame| m.role == Role::Through;
+    let Some(first) = meanings.iter().position(through) else { return };
+    let of_python = |frame: &Frame| {
+        let symbol = frame.place.symbol.as_deref().unwrap_or_default();
+        symbol.starts_with("_PySemaphore_") && names::is_python(frame.mapping.file_name())
+    };
+    let caller = (first..meanings.len()).find(|&i| !through(&meanings[i]));
+    if let Some(caller) = caller.filter(|_| of_python(&frames[first]))
+        && matches!(meanings[caller].role, Role::Nameless | Role::Plain)
+        && names::is_python(frames[caller].mapping.file_name())
+    {
+        meanings[caller].role = Role::Lock(LockKind::PythonParked);
+    }
 }
 
 impl Pythons {

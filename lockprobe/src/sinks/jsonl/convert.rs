@@ -321,6 +321,13 @@ fn process(o: &mut Object, fact: &ProcessFact) {
     put(o, PROCESS_EXECUTABLE_NAME, name);
     put(o, PROCESS_EXECUTABLE_PATH, fact.executable.as_str());
     put(o, PROCESS_COMMAND, fact.command.first().map_or("", String::as_str));
+    if !fact.attributes.is_empty() {
+        let attributes = fact.attributes.iter().map(|(name, value)| (name.clone(), json!(value)));
+        put(o, "attributes", attributes.collect::<Object>());
+    }
+    if let Some(context) = &fact.trace_parent {
+        put(o, "trace_parent", context.as_str());
+    }
 }
 
 fn summarise(o: &mut Object, summary: &Summary, session: &Session) {

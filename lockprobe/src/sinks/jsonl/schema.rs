@@ -270,7 +270,19 @@ fn process() -> Value {
         PROCESS_EXECUTABLE_PATH,
         PROCESS_COMMAND,
     ];
-    object(Some("process"), &required, &[], json!({}))
+    let mut process = object(Some("process"), &required, &[], json!({}));
+    process["properties"]["attributes"] = json!({
+        "type": "object",
+        "description": "More of the process as a resource: container, Kubernetes, agent, and what \
+            it says itself in OTEL_RESOURCE_ATTRIBUTES. Left out when there is nothing.",
+        "additionalProperties": { "type": "string" },
+    });
+    process["properties"]["trace_parent"] = json!({
+        "type": "string",
+        "description": "Trace context it was started with: TRACEPARENT of its environment.",
+        "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+    });
+    process
 }
 
 /// The last line of `lockprobe deadlocks`.

@@ -33,6 +33,8 @@ const OWN: &[&str] = &[
     "cycle",
     "holder",
     "locks",
+    "attributes",
+    "trace_parent",
     "min_wait",
     "waits",
     "waiting",
@@ -239,7 +241,8 @@ fn process() -> ProcessFact {
         service: "worker".into(),
         executable: "/usr/bin/worker".into(),
         command: vec!["worker".into(), "--secret=1".into()],
-        ..ProcessFact::default()
+        attributes: vec![("k8s.pod.name".into(), "shop-0".into())],
+        trace_parent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
     }
 }
 

@@ -1,87 +1,7 @@
-//! Who a process is.
-
-use super::thread::{name, read_bounded};
-use crate::model::{ProcessFact, ThreadId, thread::printable};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::MetadataExt;
-
-/// Bounds of a command line.
-const LONGEST_COMMAND: u64 = 4096;
-const MOST_ARGUMENTS: usize = 64;
-/// Bound of an environment that is searched, and of one variable.
-const LONGEST_ENVIRONMENT: u64 = 4 << 20;
-const LONGEST_NAME: usize = 256;
-
-/// Who a process is; what cannot be read stays empty.
-pub fn fact(pid: u32, image: u32) -> ProcessFact {
-    let executable = executable(pid).unwrap_or_default();
-    let command = command(pid).unwrap_or_default();
-    let service = named_service(pid)
-        .or_else(|| service(&executable, &command))
-        .or_else(|| name(ThreadId { pid, tid: pid }))
-        .unwrap_or_default();
-    ProcessFact {
-        pid,
-        image,
-        start_ticks: start_ticks(pid).unwrap_or(0),
-        service,
-        executable,
-        command,
-        ..ProcessFact::default()
-    }
-}
-
-/// Device and inode of the executable: an exec changes them, unless the process runs the same program again.
-pub type Program = (u64, u64);
-
-/// The program a process runs.
-pub fn program(pid: u32) -> Option<Program> {
-    let file = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
-    Some((file.dev(), file.ino()))
-}
-
-fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
-    Some(stat.starttime)
-}
-
-fn executable(pid: u32) -> Option<String> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let path = path.to_string_lossy();
-    Some(printable(path.strip_suffix(" (deleted)").unwrap_or(&path)))
-}
-
-fn command(pid: u32) -> Option<Vec<String>> {
-    let bytes = read_bounded(format!("/proc/{pid}/cmdline"), LONGEST_COMMAND)?;
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-    if bytes.is_empty() {
-        return None;
-    }
-    let arguments = bytes.split(|&b| b == 0).take(MOST_ARGUMENTS);
-    Some(arguments.map(|a| printable(&String::from_utf8_lossy(a))).collect())
-}
-
-/// OTEL_SERVICE_NAME of the environment; no other variable is kept for longer than it takes to see
-/// that it is another.
-fn named_service(pid: u32) -> Option<String> {
-    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
-    let mut reader = BufReader::with_capacity(4096, file.take(LONGEST_ENVIRONMENT));
-    let mut variable = Vec::new();
-    while reader.read_until(0, &mut variable).ok()? > 0 {
-        if let Some(value) = variable.strip_prefix(b"OTEL_SERVICE_NAME=") {
-            let value = value.strip_suffix(b"\0").unwrap_or(value);
-            let value =
-                printable(&String::from_utf8_lossy(&value[..value.len().min(LONGEST_NAME)]));
-            return (!value.trim().is_empty()).then_some(value);
-        }
-        variable.clear();
-    }
-    None
-}
+//! What a process calls itself: the script of an interpreter, else the executable.
 
 /// The script of an interpreter, else the executable.
-fn service(executable: &str, command: &[String]) -> Option<String> {
+pub fn service(executable: &str, command: &[String]) -> Option<String> {
     let own = file_name(executable);
     let own = if own.is_empty() {
         command.first().map(|c| file_name(c)).unwrap_or_default()
@@ -92,7 +12,7 @@ fn service(executable: &str, command: &[String]) -> Option<String> {
     script.or(Some(own)).filter(|n| !n.is_empty()).map(str::to_owned)
 }
 
-fn file_name(path: &str) -> &str {
+pub fn file_name(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
@@ -187,36 +107,5 @@ mod tests {
                 "{executable} {command:?}"
             );
         }
-    }
-
-    #[test]
-    fn the_own_process_is_known() {
-        let fact = fact(std::process::id(), 3);
-        assert!(fact.start_ticks > 0 && fact.image == 3);
-        assert!(fact.executable.contains("lockprobe"), "{fact:?}");
-        assert!(!fact.service.is_empty() && !fact.command.is_empty());
-        let nobody = super::fact(u32::MAX, 0);
-        assert_eq!((nobody.start_ticks, nobody.service.as_str()), (0, ""));
-    }
-
-    #[test]
-    fn the_environment_names_the_service() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("30")
-            .env("OTEL_SERVICE_NAME", "shop\u{7}")
-            .spawn()
-            .unwrap();
-        // Until exec is complete the environment is ours, or none.
-        let mut got = fact(child.id(), 0);
-        for _ in 0..200 {
-            if got.service.starts_with("shop") {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-            got = fact(child.id(), 0);
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(got.service, "shop\u{fffd}");
     }
 }
