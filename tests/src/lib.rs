@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod kinds;
 pub mod probe;
 pub mod program;
+pub mod receivers;
 pub mod records;
 pub mod schedule;
 pub mod servers;

@@ -24,6 +24,7 @@ usage: cargo xtask COMMAND
   setup               install what building and testing needs and is missing
   build [--debug]     build the eBPF object and target/release/lockprobe
   test [--fast]       everything CI checks; --fast leaves out the tests that need root
+  test --receivers    the trace store alone that telemetry is sent to (needs root, 850 MB)
   bench [--quick]     measure what lockprobe costs (needs root); --rounds N, --only NAME
   fuzz [TARGET]       every parser on made-up bytes; --seconds N for each (60)
   demo [SCENARIO]     build, then run a demonstration (needs root)
@@ -61,6 +62,7 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         }
         ["test"] => test::run(false),
         ["test", "--fast"] => test::run(true),
+        ["test", "--receivers"] => test::receivers()?,
         ["fuzz", rest @ ..] => fuzz::run(rest)?,
         ["bench", rest @ ..] => bench::run(rest)?,
         ["demo", rest @ ..] => {

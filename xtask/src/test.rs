@@ -134,6 +134,18 @@ fn live(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
+/// The tests of receivers, with the store that is too large to be installed for every run.
+pub fn receivers() -> Result<()> {
+    setup::run()?;
+    setup::install_store()?;
+    build::run()?;
+    let lockprobe = build::lockprobe()?;
+    let mut tests = shell::cargo();
+    tests.args(["test", "--package", "lockprobe-tests", "--test", "receivers", "--"]);
+    tests.args(["--include-ignored", "--test-threads=1"]).env("LOCKPROBE_BIN", lockprobe);
+    shell::run(&mut tests)
+}
+
 /// Runs `cargo test`, shows its output as it comes and adds up its results.
 fn count(command: &mut Command, tally: &mut Tally) -> Result<()> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;

@@ -54,6 +54,10 @@ names! {
     LOCK_HOLDER_SOURCE = "lock.holder.source";
     /// Thread that let the lock go to this waiter.
     LOCK_HANDED_OVER_BY_TID = "lock.handed_over_by.tid";
+    /// Trace of the hold that was waited for, as the link to it has it: for stores that keep no links.
+    LOCK_BLOCKED_BY_TRACE_ID = "lock.blocked_by.trace_id";
+    /// Its span.
+    LOCK_BLOCKED_BY_SPAN_ID = "lock.blocked_by.span_id";
     /// Relation of a span link: `blocked_by` or `handed_over_by`.
     LOCK_LINK_TYPE = "lock.link.type";
     /// What the thread was doing: `running`, `sleeping`, `disk_sleep`, `stopped`, `traced`, `frozen`, `gone`, `unknown`.

@@ -39,9 +39,13 @@ pub fn install(installed: &mut Vec<String>) -> Result<()> {
 }
 
 fn python(home: &Path, list: &Path) -> Result<()> {
-    let venv = home.join("venv");
-    let _ = fs::remove_dir_all(&venv);
-    shell::output(shell::program("/usr/bin/python3").args(["-m", "venv"]).arg(&venv))
+    virtual_environment(&home.join("venv"), list)
+}
+
+/// A Python of its own for what a list names, in place of what was there.
+pub fn virtual_environment(venv: &Path, list: &Path) -> Result<()> {
+    let _ = fs::remove_dir_all(venv);
+    shell::output(shell::program("/usr/bin/python3").args(["-m", "venv"]).arg(venv))
         .context("make a virtual environment (Debian's package python3-venv)")?;
     let mut pip = shell::program(venv.join("bin").join("pip"));
     pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-input", "-r"]).arg(list);

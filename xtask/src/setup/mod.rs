@@ -8,6 +8,7 @@ mod clients;
 pub mod later;
 mod linker;
 mod needs;
+mod receivers;
 mod toolchain;
 
 use std::time::Instant;
@@ -15,6 +16,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 pub use linker::strip;
+pub use receivers::install_store;
 pub use toolchain::Toolchain;
 
 /// Installs what is missing.
@@ -23,6 +25,7 @@ pub fn run() -> Result<()> {
     let mut installed = needs::install()?;
     later::install(&mut installed)?;
     clients::install(&mut installed)?;
+    receivers::install(&mut installed)?;
     let toolchain = toolchain::install(&mut installed)?;
     let linker = linker::install(&toolchain, &mut installed)?;
     let (linker, seconds) = (linker.display(), began.elapsed().as_secs_f32());

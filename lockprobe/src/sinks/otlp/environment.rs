@@ -18,6 +18,23 @@ pub fn read(variable: &dyn Fn(&str) -> Option<String>, say: &dyn Fn(&str)) -> La
     }
 }
 
+/// Signals that are not to be sent at all. Other exporters are not for us to be.
+pub fn off(variable: &dyn Fn(&str) -> Option<String>, say: &dyn Fn(&str)) -> Vec<Signal> {
+    let is_off = |signal: &Signal| {
+        let name = format!("OTEL_{}_EXPORTER", signal.variable());
+        let Some(value) = variable(&name) else { return false };
+        match value.trim() {
+            "none" => true,
+            "" | "otlp" => false,
+            value => {
+                say(&format!("warning: ignoring {name}={value}: neither otlp nor none"));
+                false
+            }
+        }
+    };
+    Signal::ALL.into_iter().filter(is_off).collect()
+}
+
 fn way(variable: &dyn Fn(&str) -> Option<String>, infix: &str, say: &dyn Fn(&str)) -> Way {
     let get = |name: &str| {
         let name = format!("OTEL_EXPORTER_OTLP_{infix}{name}");

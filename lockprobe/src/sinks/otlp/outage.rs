@@ -61,6 +61,9 @@ impl Outage {
         self.last = Some(Instant::now());
         let advice = if why.contains("certificate") {
             "Name the file of the certificate that signs for it in OTEL_EXPORTER_OTLP_CERTIFICATE."
+        } else if why.contains("frame with invalid size") {
+            "It may speak OTLP over HTTP: give it with the path /v1/traces, or set \
+             OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf."
         } else {
             "Start the collector, or correct the address."
         };
@@ -84,12 +87,17 @@ impl Outage {
         if std::mem::replace(&mut self.refused[signal as usize], true) {
             return;
         }
+        let (name, unit) = (signal.variable(), signal.unit());
+        // A collector of traces alone says so in one of these ways.
+        let not_its = ["Unimplemented", "404 ", "405 "].iter().any(|no| why.starts_with(no));
+        let advice = match not_its {
+            true => format!("If it takes none, set OTEL_{name}_EXPORTER=none."),
+            false => "Check its log, and OTEL_EXPORTER_OTLP_HEADERS if it wants a key.".to_owned(),
+        };
         (self.say)(&format!(
-            "warning: the OTLP collector {} refused {count} {} ({why}); they are dropped and \
-             counted, and so is what it refuses from now on. Check its log, and \
-             OTEL_EXPORTER_OTLP_HEADERS if it wants a key.",
+            "warning: the OTLP collector {} refused {count} {unit} ({why}); they are dropped and \
+             counted, and so is what it refuses from now on. {advice}",
             self.collector,
-            signal.unit()
         ));
     }
 }

@@ -175,13 +175,19 @@ impl Settings {
         self
     }
 
-    /// Adds what the standard variables say (OTEL_EXPORTER_OTLP_*). As the specification wants it,
-    /// what makes no sense is said and otherwise treated as not set.
+    /// Adds what the standard variables say (OTEL_EXPORTER_OTLP_*, and OTEL_LOGS_EXPORTER=none and
+    /// its like). As the specification wants it, what makes no sense is said and otherwise treated
+    /// as not set.
     pub fn with_environment(
-        self,
+        mut self,
         variable: &dyn Fn(&str) -> Option<String>,
         say: &dyn Fn(&str),
     ) -> Self {
+        let off = environment::off(variable, say);
+        let [traces, metrics, logs] = Signal::ALL.map(|signal| !off.contains(&signal));
+        self.traces &= traces;
+        self.metrics &= metrics;
+        self.logs &= logs;
         self.with(environment::read(variable, say))
     }
 

@@ -210,6 +210,9 @@ impl Writer<'_> {
         }
         if let Some(hold) = span.blocked_by {
             let hold = SpanId { trace: lineage.blocker.unwrap_or(hold.trace), ..hold };
+            let mut list = out.attributes(tag::ATTRIBUTES);
+            list.shown(names::LOCK_BLOCKED_BY_TRACE_ID, format_args!("{:032x}", hold.trace));
+            list.shown(names::LOCK_BLOCKED_BY_SPAN_ID, format_args!("{:016x}", hold.span));
             link(out, hold, "blocked_by");
             if span.handed_over_by.is_some() {
                 link(out, hold, "handed_over_by");

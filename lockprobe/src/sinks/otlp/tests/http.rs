@@ -227,6 +227,19 @@ fn what_is_refused_is_not_sent_again() {
 }
 
 #[test]
+fn a_collector_of_traces_alone_gets_told_how_to_leave_the_rest_out() {
+    let collector = Collector::start(vec![reply("404 Not Found", "", b"")]);
+    let settings = to(&collector.url()).sending(&[Signal::Logs]);
+    let (mut otlp, said) = sink(&settings, bounds());
+    write(&mut otlp, 0..1);
+    otlp.finish().unwrap();
+    let line = said.recv_timeout(PATIENCE).unwrap();
+    assert!(line.contains("1 log records (404 Not Found)"), "{line}");
+    assert!(line.ends_with("If it takes none, set OTEL_LOGS_EXPORTER=none."), "{line}");
+    assert_eq!(otlp.losses()[2], ("logs_collector_rejected", 1));
+}
+
+#[test]
 fn a_partial_success_counts_what_was_rejected() {
     let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".into() };
     let response = ExportTraceServiceResponse { partial_success: Some(partial) };

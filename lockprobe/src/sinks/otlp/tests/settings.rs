@@ -15,7 +15,7 @@ fn target(url: &str, protocol: Option<Protocol>) -> anyhow::Result<Target> {
 fn environment(set: &[(&str, &str)]) -> (Settings, Vec<String>) {
     let told = RefCell::new(Vec::new());
     let get = |name: &str| {
-        let name = name.strip_prefix("OTEL_EXPORTER_OTLP_").unwrap();
+        let name = name.strip_prefix("OTEL_EXPORTER_OTLP_").or(name.strip_prefix("OTEL_")).unwrap();
         set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
     };
     let say = |line: &str| told.borrow_mut().push(line.to_owned());
@@ -143,6 +143,15 @@ fn an_address_of_one_signal_is_used_as_it_is() {
     let expected =
         ["http://all:4318/base/v1/traces", "http://numbers:9/my/own", "http://events:4317/"];
     assert_eq!(uris, expected);
+}
+
+#[test]
+fn a_signal_can_be_left_out() {
+    let (some, told) = environment(&[("LOGS_EXPORTER", "none"), ("TRACES_EXPORTER", "otlp")]);
+    assert_eq!(Signal::ALL.map(|signal| some.sends(signal)), [true, true, false]);
+    assert_eq!(told, [""; 0]);
+    let (some, told) = environment(&[("METRICS_EXPORTER", "prometheus")]);
+    assert!(some.metrics && told[0].contains("OTEL_METRICS_EXPORTER=prometheus"), "{told:?}");
 }
 
 #[test]

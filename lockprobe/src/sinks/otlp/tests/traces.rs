@@ -77,6 +77,8 @@ fn a_wait_says_all_it_knows() {
             "code.function.name=enqueue",
             "code.file.path=src/queue.c",
             "code.line.number=42",
+            "lock.blocked_by.trace_id=00000000000000000000000000000001",
+            "lock.blocked_by.span_id=0000000000000002",
         ]
     );
     assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (WALL + 1_000, WALL + 5_000));
