@@ -350,6 +350,8 @@ pub enum Document {
     Schema,
     /// The JSON Schema of a snapshot
     SnapshotSchema,
+    /// Everything that leaves lockprobe by name, as Markdown
+    Signals,
 }
 
 /// `lockprobe bench`.
@@ -358,6 +360,9 @@ pub struct BenchArgs {
     /// Measure the wait-for graph alone
     #[arg(long)]
     pub graph: bool,
+    /// Measure numbers over time alone
+    #[arg(long)]
+    pub metrics: bool,
     /// Measure the decoding of what clients say to lock servers alone
     #[arg(long)]
     pub talk: bool,
