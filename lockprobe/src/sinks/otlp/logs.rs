@@ -214,7 +214,7 @@ fn contention(list: &mut Attributes<'_>, span: &AcquireSpan) {
 /// What was found, with the evidence.
 fn finding(list: &mut Attributes<'_>, finding: &Finding) {
     list.text(names::LOCK_FINDING_TYPE, finding.kind.name());
-    list.shown(names::LOCK_FINDING_ID, format_args!("{:016x}", finding.id));
+    list.hex(names::LOCK_FINDING_ID, finding.id.to_be_bytes());
     let until = finding.ended.unwrap_or(finding.found);
     list.seconds(names::LOCK_FINDING_DURATION, until.saturating_sub(finding.formed));
     let state = match finding.ended {
@@ -287,7 +287,7 @@ fn noticed(list: &mut Attributes<'_>, notice: &Notice) {
             list.int(names::PROCESS_PID, thread.id.pid.into());
             attributes::thread(list, thread);
             if let Some(owner) = owner {
-                list.shown(names::LOCK_OWNER_HASH, format_args!("{:016x}", owner.0));
+                list.hex(names::LOCK_OWNER_HASH, owner.0.to_be_bytes());
             }
         });
     }
