@@ -129,6 +129,7 @@ fn edges(table: &LockTable, cycle: &[ThreadId]) -> Vec<Edge> {
             estimated: wait.estimated,
             holder: holder.id,
             holder_name: holder.name.clone(),
+            span: Some(wait.span()),
             stacks: None,
         })
     };

@@ -52,6 +52,14 @@ pub fn subject_of(finding: &Finding) -> Option<(u32, LockId)> {
     finding.waits.first().map(|edge| (edge.waiter.id.pid, edge.lock.id))
 }
 
+/// Trace and span of the first wait that a finding is about. What a server keeps may be in a trace
+/// that its request tells, and only the span knows.
+pub fn span_of(finding: &Finding, process: &Process) -> Option<(u128, u64)> {
+    let first = finding.waits.first().filter(|edge| edge.lock.address.is_none())?;
+    let own = first.span?;
+    Some((process.parent.map_or(own.trace, |parent| parent.trace), own.span))
+}
+
 /// Severities, as `SeverityNumber` has them.
 #[derive(Clone, Copy)]
 enum Severity {
