@@ -48,7 +48,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 
 jsonl\t'One JSON object a line'
 folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l output -d 'Write to a file instead of standard output' -r -F
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l otlp -d 'Also send spans and findings to an OpenTelemetry collector, like http://127.0.0.1:4317; a path or port 4318 means OTLP over HTTP, else gRPC unless OTEL_EXPORTER_OTLP_PROTOCOL says otherwise' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
@@ -78,7 +78,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l format -d
 jsonl\t'One JSON object a line'
 folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l output -d 'Write to a file instead of standard output' -r -F
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l otlp -d 'Also send spans and findings to an OpenTelemetry collector, like http://127.0.0.1:4317; a path or port 4318 means OTLP over HTTP, else gRPC unless OTEL_EXPORTER_OTLP_PROTOCOL says otherwise' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'

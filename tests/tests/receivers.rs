@@ -108,6 +108,36 @@ fn the_official_protobufs_read_spans_and_findings_over_both_protocols() {
     }
 }
 
+#[test]
+fn a_lock_call_is_part_of_the_trace_its_comment_tells() {
+    let (postgres, official) = (Server::postgres(), Official::start());
+    let server = format!("{}=postgresql", postgres.port);
+    let arguments =
+        ["trace", "--otlp", &official.grpc, "--server", &server, "--output", "/dev/null"];
+    let mut client = python("postgres_traced.py");
+    client.push(postgres.port.to_string());
+    watched(&arguments, client).expect(0);
+    let lines = official.got();
+    let spans = |verb: &str, key: u32| -> Vec<&Value> {
+        let id = format!("adv/0:{key}:1");
+        let mine = |span: &&Value| text(&span["attributes"], "lock.id").ends_with(&id);
+        of(&lines, "span", &format!("{verb} advisory:*")).into_iter().filter(mine).collect()
+    };
+    for (key, parent) in [(41, "41"), (42, "42")] {
+        for verb in ["acquire", "hold"] {
+            let spans = spans(verb, key);
+            let [span] = spans[..] else { panic!("{verb} {key}: {lines:#?}") };
+            assert_eq!(span["trace"], "5bd66ef5095369c7b0d1f8f4bd33716a", "{span}");
+            assert_eq!(text(span, "parent"), format!("{parent:0>16}"));
+            assert_eq!(span["attributes"]["lock.trace_context.source"], "sql_comment");
+        }
+        assert!(spans("lock", key).is_empty(), "no root of its own");
+    }
+    let (own, root) = (spans("acquire", 43), spans("lock", 43));
+    assert_eq!((own.len(), root.len()), (1, 1));
+    assert_eq!(own[0]["parent"], root[0]["span"]);
+}
+
 /// The turns of the next two agents begin anew.
 fn redis_is_cleared(redis: &Server) {
     let mut command = std::process::Command::new("redis-cli");

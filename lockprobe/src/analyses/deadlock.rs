@@ -147,6 +147,7 @@ fn edge(wait: &Ongoing) -> Option<Edge> {
         estimated: wait.estimated,
         holder: holder.id,
         holder_name: holder.name.clone(),
+        span: Some(wait.span()),
         stacks: None,
     })
 }

@@ -178,6 +178,7 @@ impl Stall<'_> {
             estimated: wait.estimated,
             holder,
             holder_name: name.clone(),
+            span: Some(wait.span()),
             stacks: None,
         };
         Finding {

@@ -77,6 +77,7 @@ fn finding(left: &Left, now: u64) -> Finding {
         estimated: false,
         holder: holder.id,
         holder_name: holder.name.clone(),
+        span: None,
         stacks: None,
     };
     Finding {

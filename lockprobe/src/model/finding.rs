@@ -1,6 +1,6 @@
 //! Conclusions.
 
-use super::{Activity, LockDescription, Notice, Thread, ThreadId, WaitStacks};
+use super::{Activity, LockDescription, Notice, SpanId, Thread, ThreadId, WaitStacks};
 use std::sync::Arc;
 
 /// What a finding says.
@@ -142,6 +142,8 @@ pub struct Edge {
     pub holder: ThreadId,
     /// Name of the holder, empty when unknown.
     pub holder_name: String,
+    /// The acquire span that the wait becomes, where that is certain.
+    pub span: Option<SpanId>,
     /// Where the waiter stands, once it has been looked at.
     pub stacks: Option<Arc<WaitStacks>>,
 }

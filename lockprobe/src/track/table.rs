@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::identity::{Role, span_id};
 use super::queue::Queue;
 use crate::model::{Holder, LockDescription, LockId, Mode, SpanId, Thread, ThreadId};
 
@@ -35,6 +36,13 @@ pub struct Ongoing {
     pub confirmed: u64,
     /// The thread does not sleep for the lock but asks for it again and again.
     pub polled: bool,
+}
+
+impl Ongoing {
+    /// The span it becomes when it ends.
+    pub fn span(&self) -> SpanId {
+        span_id(&self.lock.id, self.thread.id, self.since, Role::Acquire)
+    }
 }
 
 /// A lock whose holder has ended without letting it go.

@@ -76,6 +76,15 @@ fn a_wait_ends_with_the_hold_that_blocked_it() {
 }
 
 #[test]
+fn a_wait_that_goes_on_knows_the_span_it_becomes() {
+    let (tracker, _) = tell(vec![wants(10, 2, 7, 1)]);
+    let going_on = tracker.table().waits_of(thread(2).id).next().map(Ongoing::span);
+    let (_, spans) = tell(vec![wants(10, 2, 7, 1), gets(52, 2, 7, 1)]);
+    let [Span::Acquire(acquire)] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!(going_on, Some(acquire.id));
+}
+
+#[test]
 fn an_exact_hold_shares_the_trace_of_its_own_acquire() {
     let (_, spans) = tell(vec![
         wants(10, 2, 7, 1),

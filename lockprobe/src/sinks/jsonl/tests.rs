@@ -166,6 +166,7 @@ fn finding() -> Finding {
         estimated: false,
         holder: ThreadId { pid: 10, tid: 12 },
         holder_name: "holder".into(),
+        span: None,
         stacks: Some(stacks()),
     };
     Finding {

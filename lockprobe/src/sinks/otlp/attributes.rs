@@ -38,7 +38,7 @@ pub fn remote(list: &mut Attributes<'_>, remote: &Remote) {
         list.int(names::SERVER_PORT, server.port().into());
     }
     if let Some(owner) = remote.owner {
-        list.shown(names::LOCK_OWNER_HASH, format_args!("{:016x}", owner.0));
+        list.hex(names::LOCK_OWNER_HASH, owner.0.to_be_bytes());
     }
     if let Some(lease) = remote.lease {
         list.seconds(names::LOCK_LEASE_DURATION, lease);

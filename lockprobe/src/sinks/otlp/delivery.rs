@@ -45,13 +45,22 @@ pub fn by_process<'a, T>(
 ) -> Vec<(&'a Process, Vec<&'a T>)> {
     let mut groups: Vec<(&Process, Vec<&T>)> = Vec::new();
     let mut index: HashMap<*const Process, usize> = HashMap::new();
+    let mut last = 0;
     for item in items {
         let process = process(item);
+        // Mostly of the same process as the one before.
+        if let Some((_, items)) =
+            groups.get_mut(last).filter(|(own, _)| std::ptr::eq(*own, &**process))
+        {
+            items.push(item);
+            continue;
+        }
         let group = *index.entry(Arc::as_ptr(process)).or_insert_with(|| {
             groups.push((process, Vec::new()));
             groups.len() - 1
         });
         groups[group].1.push(item);
+        last = group;
     }
     groups
 }

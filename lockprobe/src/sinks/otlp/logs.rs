@@ -52,6 +52,14 @@ pub fn subject_of(finding: &Finding) -> Option<(u32, LockId)> {
     finding.waits.first().map(|edge| (edge.waiter.id.pid, edge.lock.id))
 }
 
+/// Trace and span of the first wait that a finding is about. What a server keeps may be in a trace
+/// that its request tells, and only the span knows.
+pub fn span_of(finding: &Finding, process: &Process) -> Option<(u128, u64)> {
+    let first = finding.waits.first().filter(|edge| edge.lock.address.is_none())?;
+    let own = first.span?;
+    Some((process.parent.map_or(own.trace, |parent| parent.trace), own.span))
+}
+
 /// Severities, as `SeverityNumber` has them.
 #[derive(Clone, Copy)]
 enum Severity {
@@ -214,7 +222,7 @@ fn contention(list: &mut Attributes<'_>, span: &AcquireSpan) {
 /// What was found, with the evidence.
 fn finding(list: &mut Attributes<'_>, finding: &Finding) {
     list.text(names::LOCK_FINDING_TYPE, finding.kind.name());
-    list.shown(names::LOCK_FINDING_ID, format_args!("{:016x}", finding.id));
+    list.hex(names::LOCK_FINDING_ID, finding.id.to_be_bytes());
     let until = finding.ended.unwrap_or(finding.found);
     list.seconds(names::LOCK_FINDING_DURATION, until.saturating_sub(finding.formed));
     let state = match finding.ended {
@@ -287,7 +295,7 @@ fn noticed(list: &mut Attributes<'_>, notice: &Notice) {
             list.int(names::PROCESS_PID, thread.id.pid.into());
             attributes::thread(list, thread);
             if let Some(owner) = owner {
-                list.shown(names::LOCK_OWNER_HASH, format_args!("{:016x}", owner.0));
+                list.hex(names::LOCK_OWNER_HASH, owner.0.to_be_bytes());
             }
         });
     }

@@ -213,8 +213,9 @@ impl Otlp {
             None => Arc::new(self.processes.lockprobe()),
         };
         let body = told.sentences();
+        let trace = logs::span_of(finding, &process);
         let subject = logs::Subject::Finding(finding.clone());
-        logs.push(logs::Item { subject, process, body, trace: None })
+        logs.push(logs::Item { subject, process, body, trace })
     }
 
     fn inversion(&mut self, found: &Arc<crate::model::Inversion>) -> anyhow::Result<()> {

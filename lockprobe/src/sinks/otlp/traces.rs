@@ -211,8 +211,8 @@ impl Writer<'_> {
         if let Some(hold) = span.blocked_by {
             let hold = SpanId { trace: lineage.blocker.unwrap_or(hold.trace), ..hold };
             let mut list = out.attributes(tag::ATTRIBUTES);
-            list.shown(names::LOCK_BLOCKED_BY_TRACE_ID, format_args!("{:032x}", hold.trace));
-            list.shown(names::LOCK_BLOCKED_BY_SPAN_ID, format_args!("{:016x}", hold.span));
+            list.hex(names::LOCK_BLOCKED_BY_TRACE_ID, hold.trace.to_be_bytes());
+            list.hex(names::LOCK_BLOCKED_BY_SPAN_ID, hold.span.to_be_bytes());
             link(out, hold, "blocked_by");
             if span.handed_over_by.is_some() {
                 link(out, hold, "handed_over_by");

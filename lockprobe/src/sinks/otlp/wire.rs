@@ -7,7 +7,21 @@
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, encoded_len_varint};
+
+/// A varint; nearly all of ours are lengths and keys of one byte.
+#[inline]
+fn encode_varint(value: u64, buffer: &mut Vec<u8>) {
+    match u8::try_from(value) {
+        Ok(short) if short < 0x80 => buffer.push(short),
+        _ => prost::encoding::encode_varint(value, buffer),
+    }
+}
+
+#[inline]
+fn encode_key(field: u32, kind: WireType, buffer: &mut Vec<u8>) {
+    encode_varint(u64::from(field << 3 | kind as u32), buffer);
+}
 
 /// A message on its way into bytes.
 #[derive(Debug, Default)]
@@ -92,7 +106,7 @@ impl Wire {
                 self.bytes.resize(end + more, 0);
                 self.bytes.copy_within(at + 1..end, at + 1 + more);
                 let mut place = &mut self.bytes[at..=at + more];
-                encode_varint(length as u64, &mut place);
+                prost::encoding::encode_varint(length as u64, &mut place);
             }
         }
     }
@@ -165,6 +179,19 @@ impl Attributes<'_> {
         let _ = scratch.write_fmt(value);
         self.text(key, &scratch);
         self.wire.scratch = scratch;
+    }
+
+    /// Bytes as hexadecimal digits: identities.
+    pub fn hex<const N: usize>(&mut self, key: &str, bytes: [u8; N]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.open(key, 1 + encoded_len_varint(2 * N as u64) + 2 * N);
+        let buffer = &mut self.wire.bytes;
+        encode_key(any::TEXT, WireType::LengthDelimited, buffer);
+        encode_varint(2 * N as u64, buffer);
+        for byte in bytes {
+            let digit = |half: u8| DIGITS[usize::from(half & 15)];
+            buffer.extend_from_slice(&[digit(byte >> 4), digit(byte)]);
+        }
     }
 
     /// A whole number.
@@ -246,6 +273,7 @@ mod tests {
         list.text("text", "a\u{e9}");
         list.text("empty", "");
         list.shown("shown", format_args!("{:04x}", 255));
+        list.hex("hex", [0x0a, 0xff, 0x10]);
         list.int("int", -5);
         list.int("most", i64::MAX);
         list.real("real", 0.25);
@@ -255,6 +283,7 @@ mod tests {
             ("text", Value::StringValue("a\u{e9}".into())),
             ("empty", Value::StringValue(String::new())),
             ("shown", Value::StringValue("00ff".into())),
+            ("hex", Value::StringValue("0aff10".into())),
             ("int", Value::IntValue(-5)),
             ("most", Value::IntValue(i64::MAX)),
             ("real", Value::DoubleValue(0.25)),

@@ -46,6 +46,7 @@ fn edge(tid: u32, lock_name: &str, has: u32) -> Edge {
         estimated: false,
         holder: ThreadId { pid: 7, tid: has },
         holder_name: "boss".into(),
+        span: Some(SpanId { trace: 5, span: u64::from(tid) }),
         stacks: Some(Arc::new(WaitStacks { waiter, holder: None })),
     }
 }
@@ -122,7 +123,11 @@ fn a_deadlock_is_told_with_all_its_waits() {
     let [event] = &events(&Record::Finding(Arc::new(deadlock())))[..] else { panic!() };
     assert_eq!((&*event.event_name, &*event.severity_text), ("lock.deadlock.detected", "ERROR"));
     assert_eq!(event.time_unix_nano, WALL + 3_000_000_000);
-    assert!(event.trace_id.is_empty() && event.span_id.is_empty());
+    // That of the first of them, which ends some day, or never.
+    assert_eq!(
+        (&*event.trace_id, &*event.span_id),
+        (&5_u128.to_be_bytes()[..], &8_u64.to_be_bytes()[..])
+    );
     let body = body(event);
     assert!(
         body.starts_with("DEADLOCK of 2 threads, 2.00 s old:\npool/8 of worker[7] has held"),
@@ -182,6 +187,7 @@ fn overlap() -> Finding {
 #[test]
 fn two_holders_are_both_named() {
     let [event] = &events(&Record::Finding(Arc::new(overlap())))[..] else { panic!() };
+    assert!(event.trace_id.is_empty() && event.span_id.is_empty());
     assert_eq!((&*event.event_name, &*event.severity_text), ("lock.overlap.detected", "ERROR"));
     let shown = shown(&event.attributes);
     for line in [
