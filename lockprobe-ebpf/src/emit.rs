@@ -26,6 +26,15 @@ pub fn count(counter: Counter) {
     }
 }
 
+/// Takes one back. On another processor its slot may fall below zero; what counts is the sum.
+#[inline(always)]
+pub fn uncount(counter: Counter) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: as above.
+        unsafe { *slot = (*slot).wrapping_sub(1) };
+    }
+}
+
 /// CLOCK_MONOTONIC now.
 #[inline(always)]
 pub fn now() -> u64 {

@@ -2,7 +2,8 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use lockprobe_ebpf::wire::{
-    BUCKETS, Counter, LockKey, LockStats, Place, Wait, bucket_of, call, kind, state, wait_flag,
+    BUCKETS, Counter, LockKey, LockStats, Place, Wait, bucket_of, call, kind, reason, state,
+    wait_flag,
 };
 
 use crate::emit::{self, count};
@@ -56,7 +57,7 @@ pub fn ran_unseen(task: Task, wait: &mut Wait) {
     ran(task, wait, woken);
 }
 
-/// Counts an attempt in its lock's histogram; one that goes on moves to a higher bucket.
+/// Counts an attempt in its lock's histogram.
 #[inline(always)]
 pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
     let own = key(tgid, wait);
@@ -67,8 +68,6 @@ pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
             // Not there yet (the thread slept before we came), or the agent has taken the counts.
             open(own, wait.ip, wait.caller);
             found = LOCKS.get_ptr_mut(own);
-            wait.bucket = 0;
-            wait.counted_ns = 0;
         }
     }
     if found.is_none() {
@@ -80,17 +79,13 @@ pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
     }
     let Some(stats) = found else { return };
     let bucket = bucket_of(elapsed);
-    if wait.bucket == 0 {
-        // SAFETY: a value of the map.
-        add(unsafe { &raw mut (*stats).count }, 1);
-        count(Counter::Waits);
-    } else {
-        bump(stats, wait.bucket - 1, u32::MAX);
+    count(Counter::Waits);
+    // SAFETY: members of a value of the map.
+    unsafe {
+        add(&raw mut (*stats).count, one(wait));
+        add(&raw mut (*stats).sum_ns, elapsed);
     }
     bump(stats, bucket, 1);
-    // SAFETY: a value of the map.
-    let sum = unsafe { &raw mut (*stats).sum_ns };
-    add(sum, elapsed.wrapping_sub(wait.counted_ns));
     wait.bucket = bucket + 1;
     wait.counted_ns = elapsed;
     // SAFETY: a value of the map.
@@ -98,6 +93,41 @@ pub fn count_attempt(tgid: u32, wait: &mut Wait, elapsed: u64) {
     if elapsed > *longest {
         *longest = elapsed;
     }
+}
+
+/// What a wait adds to [`LockStats::count`]: one, and one more higher up where nobody who had the
+/// lock let the thread on.
+#[inline(always)]
+fn one(wait: &Wait) -> u64 {
+    let timed = wait.flags & wait_flag::TIMED != 0 || wait.call >= call::KERNEL;
+    let doubtful = match wait.reason {
+        reason::SIGNAL | reason::EXIT => true,
+        reason::OTHER => timed,
+        _ => false,
+    };
+    1 + doubtful as u64 * LockStats::DOUBTFUL
+}
+
+/// An attempt that was counted, since its thread ran, goes on: it is counted when it ends. To be
+/// called before anything about the wake-up is forgotten.
+#[inline(never)]
+pub fn take_back(tgid: u32, wait: &mut Wait) {
+    if wait.bucket == 0 {
+        return;
+    }
+    let own = if wait.flags & wait_flag::OVERFLOW == 0 { key(tgid, wait) } else { OVERFLOW };
+    // Where the agent has taken the counts of a lock nobody used for long, it stays counted.
+    if let Some(stats) = LOCKS.get_ptr_mut(own) {
+        // SAFETY: members of a value of the map.
+        unsafe {
+            add(&raw mut (*stats).count, one(wait).wrapping_neg());
+            add(&raw mut (*stats).sum_ns, wait.counted_ns.wrapping_neg());
+        }
+        bump(stats, wait.bucket - 1, u32::MAX);
+        emit::uncount(Counter::Waits);
+    }
+    wait.bucket = 0;
+    wait.counted_ns = 0;
 }
 
 /// Whether a lock is seen for the first time: there is no entry, or it is of the program that the

@@ -7,6 +7,7 @@
 mod asking;
 mod frames;
 mod full;
+mod metrics;
 mod remote;
 mod stacks;
 mod standing;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use crate::analyses::deadlock::Deadlocks;
 use crate::analyses::holder::Holders;
 use crate::analyses::left_behind::LeftBehind;
+use crate::analyses::metrics::Seen;
 use crate::analyses::paused::Paused;
 use crate::analyses::remote::RemoteFindings;
 use crate::analyses::usage::{GroupBy, Usage};
@@ -27,8 +29,8 @@ use crate::backends::kernel::Kernel;
 use crate::enrich::{Enricher, GivenNames};
 use crate::health::Health;
 use crate::model::{
-    Fact, LockCounts, LockDescription, LockEvent, LockId, Losses, Observation, ProcessEvent,
-    ProcessFact, ProcessSeen, Record, Session, ThreadId,
+    Fact, Finding, LockCounts, LockDescription, LockEvent, LockId, Losses, Observation,
+    ProcessEvent, ProcessFact, ProcessSeen, Record, Session, ThreadId, What,
 };
 use crate::source::Batch;
 use crate::source::live::Verdicts;
@@ -37,6 +39,8 @@ use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
 use frames::{from_ring, read};
 use full::Full;
+pub use metrics::AskOwn;
+use metrics::Metered;
 use stacks::Stacks;
 use talk::Talks;
 
@@ -84,6 +88,7 @@ pub struct Pipeline {
     findings: u64,
     names: GivenNames,
     group_by: GroupBy,
+    metered: Option<Metered>,
     now: u64,
     recorder: Option<Writer>,
 }
@@ -126,6 +131,7 @@ impl Pipeline {
             findings: 0,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
+            metered: None,
             recorder,
         }
     }
@@ -168,6 +174,8 @@ impl Pipeline {
         self.kernel_locks.finish(&mut events);
         self.push(events);
         self.drain(u64::MAX, out);
+        self.settle_remote(out);
+        self.look_at_waiters();
         self.finish_remote(out);
         let polled = self.kernel_locks.polled();
         polled.into_iter().for_each(|(lock, pid, n)| self.count(Some(lock), pid, &n));
@@ -175,10 +183,14 @@ impl Pipeline {
         self.conclude(self.now, out);
         let mut spans = Vec::new();
         self.tracker.finish(self.now, &mut spans);
-        spans.into_iter().for_each(|span| self.emit(span, out));
-        let inversions = self.full.inversions(self.now);
-        self.findings += inversions.len() as u64;
-        out.extend(inversions.into_iter().map(|found| Record::Inversion(Arc::new(found))));
+        spans.into_iter().for_each(|span| self.emit(span, Seen::Asleep, out));
+        for found in self.full.inversions(self.now) {
+            self.findings += 1;
+            let record = Record::Inversion(Arc::new(found));
+            self.meter_record(&record, Seen::Asleep);
+            out.push(record);
+        }
+        self.tell_last_metrics(out);
         out.push(Record::Summary(Arc::new(self.summary())));
         match self.recorder.take() {
             Some(recorder) => recorder.finish(),
@@ -192,6 +204,7 @@ impl Pipeline {
         self.kernel_locks.observe(&observation, &mut events);
         self.full.observe(&observation, &self.futex, &mut self.names);
         self.push(events);
+        self.meter(&observation);
         match observation {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
@@ -203,6 +216,7 @@ impl Pipeline {
                 self.drain_remote(now.saturating_sub(talk::GRACE), now, out);
                 self.tracker.expire(now);
                 self.conclude(now, out);
+                self.tell_metrics(now, out);
             }
             Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Process(fact)) => {
@@ -211,7 +225,9 @@ impl Pipeline {
                 }
                 let fact = Arc::new(fact);
                 self.processes.insert(fact.pid, fact.clone());
-                out.push(Record::Process(fact));
+                let record = Record::Process(fact);
+                self.meter_record(&record, Seen::Asleep);
+                out.push(record);
             }
             Observation::Fact(Fact::Stack(fact)) => self.stacks.learn(&fact),
             Observation::Process(seen) => {
@@ -223,10 +239,12 @@ impl Pipeline {
             Observation::Talk(seen) => self.talks.observe(seen),
             Observation::Counts { pid, address, site, counts } => {
                 let lock = self.futex.lock_at(pid, address, site);
+                self.meter_counts(lock.as_ref(), Some(pid), &counts);
                 self.count(lock, pid, &counts);
             }
             Observation::KernelCounts { key, counts } => {
                 let lock = self.kernel_locks.lock_of(key);
+                self.meter_counts(lock.as_ref(), None, &counts);
                 self.count(lock, 0, &counts);
             }
             Observation::Losses(losses) => self.kernel = losses,
@@ -244,8 +262,16 @@ impl Pipeline {
         found.extend(self.left_behind.check(table, now));
         found.iter_mut().for_each(|finding| self.stacks.attach_to_finding(finding));
         self.activities.forget_before(now.saturating_sub(ACTIVITY_KEPT));
-        self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
-        out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
+        self.tell(found, out);
+    }
+
+    fn tell(&mut self, found: Vec<Finding>, out: &mut Vec<Record>) {
+        for finding in found {
+            self.findings += u64::from(finding.ended.is_none());
+            let record = Record::Finding(Arc::new(finding));
+            self.meter_record(&record, Seen::Asleep);
+            out.push(record);
+        }
     }
 
     /// From here on locks have the names the user gave them.
@@ -265,6 +291,10 @@ impl Pipeline {
             }
             self.ended.push_back((seen.time, seen.thread.id, event == ProcessEvent::Exit));
         }
+        if let ProcessEvent::Fork(_) = event {
+            // Whoever had its id before was another.
+            self.processes.remove(&pid);
+        }
         if !matches!(event, ProcessEvent::Exec | ProcessEvent::Exit) {
             return;
         }
@@ -282,28 +312,34 @@ impl Pipeline {
 
     fn drain(&mut self, before: u64, out: &mut Vec<Record>) {
         let mut spans = Vec::new();
+        let mut done = Vec::new();
         while let Some(event) = self.order.pop(before) {
-            self.tracker.apply(event, &mut spans);
+            let polled = matches!(event.what, What::Polled { .. });
+            let seen = if polled { Seen::Asking } else { Seen::Asleep };
+            self.tracker.apply(event, &mut done);
+            spans.extend(done.drain(..).map(|span| (span, seen)));
         }
         // Only now has everything been told that they did before.
         while let Some((_, id, whole)) = self.ended.pop_front_if(|ended| ended.0 < before) {
             self.tracker.ended(|other| other == id || whole && other.pid == id.pid);
         }
-        spans.into_iter().for_each(|span| self.emit(span, out));
+        spans.into_iter().for_each(|(span, seen)| self.emit(span, seen, out));
     }
 
-    fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
-        match span {
+    fn emit(&mut self, span: Span, seen: Seen, out: &mut Vec<Record>) {
+        let record = match span {
             Span::Acquire(mut acquire) => {
                 self.stacks.attach(&mut acquire);
                 self.usage.acquire(&acquire);
-                out.push(Record::Acquire(Arc::new(acquire)));
+                Record::Acquire(Arc::new(acquire))
             }
             Span::Hold(hold) => {
                 self.usage.hold(&hold);
-                out.push(Record::Hold(Arc::new(hold)));
+                Record::Hold(Arc::new(hold))
             }
-        }
+        };
+        self.meter_record(&record, seen);
+        out.push(record);
     }
 
     fn count(&mut self, lock: Option<Arc<LockDescription>>, pid: u32, counts: &LockCounts) {

@@ -220,6 +220,7 @@ fn note_holder(wait: &mut Wait) {
 /// The same attempt goes on.
 #[inline(always)]
 fn sleep_on(task: Task, wait: &mut Wait, now: u64) {
+    tally::take_back(task.tgid(), wait);
     wait.state = state::SLEEPING;
     wait.sleeps += 1;
     wait.sleep_ns = now;

@@ -115,7 +115,8 @@ impl LockKey {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct LockStats {
-    /// Waits ended.
+    /// Waits ended; above, in units of [`LockStats::DOUBTFUL`], those of them that nobody who had
+    /// the lock put an end to, but time, a signal or somebody's end.
     pub count: u64,
     /// Their total, nanoseconds.
     pub sum_ns: u64,
@@ -131,6 +132,18 @@ pub struct LockStats {
     pub caller: u64,
     /// Attempts by bucket, see [`bucket_of`].
     pub buckets: [u32; BUCKETS],
+}
+
+impl LockStats {
+    /// One doubtful wait in `count`.
+    pub const DOUBTFUL: u64 = 1 << 40;
+    /// Set in the `count` of `STATS` records that tell doubtful waits; older ones do not.
+    pub const TELLS: u64 = 1 << 63;
+
+    /// Waits, and how many of them were doubtful, as `count` has them.
+    pub fn waits(count: u64) -> (u64, u64) {
+        (count % Self::DOUBTFUL, (count & !Self::TELLS) / Self::DOUBTFUL)
+    }
 }
 
 /// `LOCK` record: the first contention of a lock, with what is needed to name it and to tell

@@ -43,9 +43,11 @@ pub mod kind {
     pub const LOCK: u32 = 4;
     /// A process or thread began, changed or ended (`ProcessRecord`).
     pub const PROCESS: u32 = 5;
-    /// The counts of one lock (`LockKey` and `LockStats`), read when tracing ends.
+    /// What was added to the counts of one lock (`LockKey` and `LockStats`) since they were last
+    /// read, which is every few seconds.
     pub const STATS: u32 = 6;
-    /// All counters, read when tracing ends (one little-endian `u64` each, in `Counter` order).
+    /// All counters as of now (one little-endian `u64` each, in `Counter` order); ends a series of
+    /// `STATS`.
     pub const COUNTERS: u32 = 7;
     /// The time of a poll (no body): everything earlier has been delivered.
     pub const TICK: u32 = 8;

@@ -146,7 +146,7 @@ pub struct Wait {
     pub run_cpu_ns: u64,
     /// Hash of what a retry leaves as it was: preserved registers and the top of the stack.
     pub frame_hash: u64,
-    /// Length of the attempt as counted so far, nanoseconds.
+    /// Length of the attempt as it is counted, nanoseconds; 0 while it goes on.
     pub counted_ns: u64,
     /// A wake-up that came before the sleep was noted: when, 0 for none.
     pub early_ns: u64,

@@ -8,6 +8,7 @@ pub mod deadlock;
 pub mod holder;
 pub mod left_behind;
 pub mod lock_order;
+pub mod metrics;
 pub mod paused;
 pub mod remote;
 pub mod snapshot;

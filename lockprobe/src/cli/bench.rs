@@ -22,6 +22,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         lock_files: false,
         servers: crate::source::live::Servers::none(),
         full: None,
+        harvest_every: None,
     };
     let mut live = Live::start_synthetic(&options)?;
     let outputs = match &args.output {
@@ -31,6 +32,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
             output: Some(path.clone()),
             otlp: None,
             lock_name: Vec::new(),
+            metrics_interval: None,
             group_by: Grouping::Lock,
         })?,
         None => Opened::nothing(),

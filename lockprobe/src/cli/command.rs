@@ -152,6 +152,9 @@ pub struct CaptureArgs {
     /// With --full, probe the entries of functions, whatever that costs
     #[arg(long, hide = true, requires = "full")]
     pub naive_probes: bool,
+    /// How often the kernel's counts are taken out
+    #[arg(long, hide = true, value_name = "TIME", default_value = "10s", value_parser = args::duration)]
+    pub harvest_every: Duration,
     /// Size of the buffer between kernel and lockprobe
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = args::ring_size)]
     pub ring_size: u32,
@@ -177,6 +180,10 @@ pub struct OutputArgs {
     /// may be given several times, the first match counts
     #[arg(long, value_name = "PATTERN=NAME", value_parser = GivenName::parse)]
     pub lock_name: Vec<GivenName>,
+    /// Also write all numbers, as a collector would get them, at this interval and at the end; not
+    /// in the table
+    #[arg(long, value_name = "TIME", value_parser = args::duration)]
+    pub metrics_interval: Option<Duration>,
     /// What the sums at the end have a line for
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Grouping::Lock)]
     pub group_by: Grouping,

@@ -55,6 +55,7 @@ fn watch(args: &DeadlocksArgs) -> anyhow::Result<bool> {
         server: Vec::new(),
         full: false,
         naive_probes: false,
+        harvest_every: crate::source::live::HARVEST_EVERY,
     };
     let outputs = Opened::stuck(out, form(args, colour));
     let ended = observe(&target, &capture, outputs, |_| Ok(None))?;

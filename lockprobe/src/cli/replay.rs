@@ -11,10 +11,9 @@ use crate::source::recording::Recording;
 pub fn main(args: &ReplayArgs) -> anyhow::Result<u8> {
     let mut recording = Recording::open(&args.recording)?;
     let mut outputs = Opened::new(&args.output)?;
-    let (names, group_by) = outputs.take_naming();
+    let pipeline = Pipeline::new(recording.session().clone(), Aside::Replay, None);
+    let pipeline = outputs.shape(pipeline);
     let outlets = outputs.start(recording.session(), Pressure::Wait)?;
-    let pipeline =
-        Pipeline::new(recording.session().clone(), Aside::Replay, None).naming(names, group_by);
     let ended = drive(&mut recording, pipeline, outlets, || true, || {})?;
     Ok(ended.status)
 }

@@ -69,37 +69,22 @@ pub fn observe(
     mut outputs: Opened,
     recorder: impl FnOnce(&Session) -> anyhow::Result<Option<Writer>>,
 ) -> anyhow::Result<Ended> {
-    let mut targets = Targets::new(&target.pid, &target.exe)?;
-    if !target.command.is_empty() {
-        targets = targets.with_command();
-    }
-    let min_wait = u64::try_from(capture.min_wait.as_nanos()).unwrap_or(u64::MAX);
-    let stack_threshold = (!capture.no_stacks)
-        .then(|| u64::try_from(capture.stack_threshold.as_nanos()).unwrap_or(u64::MAX));
-    let full = full_mode(target, capture);
-    let duration = capture.duration.or(full.map(|_| FULL_FOR));
-    let ring_bytes = capture.ring_size;
-    let lock_files = capture.lock_files;
-    let servers = match capture.no_servers {
-        true => Servers::none(),
-        false => Servers::default().with(&capture.server),
-    };
-    let options =
-        Options { min_wait, stack_threshold, ring_bytes, targets, lock_files, servers, full };
+    let options = options(target, capture)?;
+    let duration = capture.duration.or(options.full.map(|_| FULL_FOR));
     let mut signals = Signals::catch()?;
     let mut live = Live::start(&options)?;
     if let Some(cost) = live.full_cost() {
         eprintln!("lockprobe: full mode costs {cost}");
     }
     let recorder = recorder(live.session())?;
-    let (names, group_by) = outputs.take_naming();
-    let outlets = outputs.start(live.session(), Pressure::Drop)?;
     let standings = live.take_standings();
     let standings =
         standings.map(|standings| -> Standings { Box::new(move |id| standings.of_thread(id)) });
     let enricher = Enricher::new().with_standings(standings);
     let aside = Aside::Live(Box::new(enricher), live.take_verdicts());
-    let pipeline = Pipeline::new(live.session().clone(), aside, recorder).naming(names, group_by);
+    outputs.queues().add("batches", live.waiting());
+    let pipeline = outputs.shape(Pipeline::new(live.session().clone(), aside, recorder));
+    let outlets = outputs.start(live.session(), Pressure::Drop)?;
     let mut child = start_command(target, &live)?;
     let begun = Instant::now();
     let stop = live.stop_flag();
@@ -129,6 +114,34 @@ pub fn observe(
         };
     }
     Ok(ended)
+}
+
+/// How to observe.
+fn options(target: &TargetArgs, capture: &CaptureArgs) -> anyhow::Result<Options> {
+    let mut targets = Targets::new(&target.pid, &target.exe)?;
+    if !target.command.is_empty() {
+        targets = targets.with_command();
+    }
+    let min_wait = u64::try_from(capture.min_wait.as_nanos()).unwrap_or(u64::MAX);
+    let stack_threshold = (!capture.no_stacks)
+        .then(|| u64::try_from(capture.stack_threshold.as_nanos()).unwrap_or(u64::MAX));
+    let full = full_mode(target, capture);
+    let ring_bytes = capture.ring_size;
+    let lock_files = capture.lock_files;
+    let servers = match capture.no_servers {
+        true => Servers::none(),
+        false => Servers::default().with(&capture.server),
+    };
+    Ok(Options {
+        min_wait,
+        stack_threshold,
+        ring_bytes,
+        targets,
+        lock_files,
+        servers,
+        full,
+        harvest_every: u64::try_from(capture.harvest_every.as_nanos()).ok(),
+    })
 }
 
 /// What full mode is asked to do. It changes the processes it watches, so it never watches the

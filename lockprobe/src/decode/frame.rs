@@ -163,11 +163,13 @@ fn process(frame: &[u8]) -> Result<ProcessSeen, Malformed> {
 fn stats(body: &[u8]) -> Result<Observation, Malformed> {
     let (key, rest) = LockKey::read_from_prefix(body).map_err(|_| Malformed::Length)?;
     let stats = LockStats::read_from_bytes(rest).map_err(|_| Malformed::Length)?;
+    let (waits, doubtful) = LockStats::waits(stats.count);
     let counts = LockCounts {
-        waits: stats.count,
+        waits,
         total: stats.sum_ns,
         longest: stats.max_ns,
         histogram: Histogram::from_counts(stats.buckets.iter().map(|&n| u64::from(n))),
+        doubtful: (stats.count & LockStats::TELLS != 0).then_some(doubtful),
     };
     if key.tgid & LockKey::KERNEL != 0 {
         return Ok(Observation::KernelCounts { key: kernel::counts_key(key), counts });

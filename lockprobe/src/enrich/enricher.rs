@@ -7,10 +7,13 @@ use super::meaning::Role;
 use super::python::Pythons;
 use super::sample::{Sample, Sampler, Standings, Wanted};
 use super::unwind::{Registers, Stack};
-use super::{activity, file, lock_file, meaning, memory, names, process, source, thread};
+use super::{
+    activity, file, lock_file, meaning, memory, names, process, processor, source, thread,
+};
 use crate::model::{
     AcquiredSeen, Activity, Fact, FileFact, HolderFact, LockFact, LockFileFact, LockKind, LockSeen,
-    Look, Missing, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact, ThreadId, WaitSeen,
+    Look, Missing, PlaceFact, ProcessFact, ProcessorFact, SiteClass, SiteFact, ThreadFact,
+    ThreadId, WaitSeen,
 };
 
 /// Bytes of stack read of a thread that slept before observation began.
@@ -281,6 +284,11 @@ impl Enricher {
             self.programs.insert(pid, program);
         }
         process::fact(pid, image)
+    }
+
+    /// What a process has used of the processor.
+    pub fn processor(&self, pid: u32) -> ProcessorFact {
+        processor::fact(pid)
     }
 
     /// The thread of a process that calls itself by this id in its PID namespace.

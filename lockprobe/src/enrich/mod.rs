@@ -27,6 +27,7 @@
 //! | `code` | what instructions tell, where there are no unwind tables (pure) |
 //! | `source` | source line of an address |
 //! | `process`, `thread` | who a process and a thread are |
+//! | `processor` | what a process has used of the processor |
 //! | `file` | files with locks, and who has one |
 //! | `lock_file` | files that are locks by being there, and whom they name |
 //! | `activity`, `calls` | what a thread does, names of system calls |
@@ -55,6 +56,7 @@ mod memory;
 mod names;
 mod perf_map;
 mod process;
+mod processor;
 mod python;
 mod sample;
 mod source;

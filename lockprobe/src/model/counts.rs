@@ -13,6 +13,9 @@ pub struct LockCounts {
     pub longest: u64,
     /// By length.
     pub histogram: Histogram,
+    /// How many of them a time-out, a signal or somebody's end put an end to, of which some ended
+    /// without the lock; `None` where nobody has looked.
+    pub doubtful: Option<u64>,
 }
 
 impl LockCounts {
@@ -30,6 +33,9 @@ impl LockCounts {
         self.total = self.total.saturating_add(other.total);
         self.longest = self.longest.max(other.longest);
         self.histogram.merge(&other.histogram);
+        let sum =
+            self.doubtful.zip(other.doubtful).map(|(mine, theirs)| mine.saturating_add(theirs));
+        self.doubtful = sum;
     }
 }
 

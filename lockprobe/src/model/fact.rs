@@ -30,6 +30,21 @@ pub enum Fact {
     Activity(Activity),
     /// What a thread's stack showed during a wait.
     Stack(StackFact),
+    /// Processor time of a process.
+    Processor(ProcessorFact),
+}
+
+/// Processor time a process has used since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessorFact {
+    /// Process id on this host.
+    pub pid: u32,
+    /// Start of the process, as in [`ProcessFact::start_ticks`]; 0 when it is not there any more.
+    pub start_ticks: u64,
+    /// In its own code, nanoseconds.
+    pub user: u64,
+    /// In the kernel, nanoseconds.
+    pub system: u64,
 }
 
 /// A process.

@@ -27,12 +27,23 @@ impl Histogram {
         Self { buckets }
     }
 
-    /// Adds one duration in nanoseconds.
-    pub fn add(&mut self, nanos: u64) {
+    /// The bucket a duration in nanoseconds belongs to.
+    pub fn bucket_of(nanos: u64) -> usize {
         let octaves = (nanos.max(1) as f64).log2() - f64::from(MIN_EXPONENT);
         let bucket = (octaves * f64::from(1 << SCALE)).ceil() - 1.0;
-        let bucket = (bucket.max(0.0) as usize).min(BUCKETS - 1);
-        self.buckets[bucket] = self.buckets[bucket].saturating_add(1);
+        (bucket.max(0.0) as usize).min(BUCKETS - 1)
+    }
+
+    /// Adds one duration in nanoseconds.
+    pub fn add(&mut self, nanos: u64) {
+        self.add_at(Self::bucket_of(nanos), 1);
+    }
+
+    /// Adds so many to a bucket; to none beyond the last.
+    pub fn add_at(&mut self, bucket: usize, count: u64) {
+        if let Some(known) = self.buckets.get_mut(bucket) {
+            *known = known.saturating_add(count);
+        }
     }
 
     /// All counts, from 1 us upwards.

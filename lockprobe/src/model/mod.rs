@@ -19,6 +19,7 @@ pub mod own;
 pub mod record;
 pub mod remote;
 pub mod session;
+pub mod signals;
 pub mod snapshot;
 pub mod span;
 pub mod stack;
@@ -30,7 +31,7 @@ pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
 pub use fact::{
     CallSite, Fact, FileFact, FoundFile, HolderFact, LockFact, LockFileFact, NamedProcess,
-    NamedState, PlaceFact, ProcessFact, SiteClass, SiteFact, ThreadFact,
+    NamedState, PlaceFact, ProcessFact, ProcessorFact, SiteClass, SiteFact, ThreadFact,
 };
 pub use finding::{Edge, Finding, FindingKind};
 pub use full::{

@@ -114,6 +114,24 @@ names! {
     LOCK_QUEUE_AHEAD = "lock.queue.ahead";
     /// Who has the lock, in the server's words.
     LOCK_HOLDER_SAID = "lock.holder.said";
+    /// Whether a lock was had by another when it was asked for: `true` or `false`; left out where that is not known.
+    LOCK_CONTENDED = "lock.contended";
+    /// `renewed` or `lost`.
+    LOCK_RENEWAL_OUTCOME = "lock.renewal.outcome";
+    /// Where processor time was spent: `user` or `system`.
+    CPU_MODE = "cpu.mode";
+    /// Where in lockprobe: `kernel`, `decode`, a backend, a sink.
+    STAGE = "stage";
+    /// Why, in a word.
+    CAUSE = "cause";
+    /// Name of the metric.
+    METRIC = "metric";
+    /// Name of a program of lockprobe's in the kernel.
+    PROGRAM = "program";
+    /// Name of a table in the kernel.
+    MAP = "map";
+    /// Name of a queue between threads of lockprobe.
+    QUEUE = "queue";
     /// Name of the host.
     HOST_NAME = "host.name";
     /// `lockprobe`.

@@ -15,6 +15,8 @@ pub struct OwnState {
     pub probes: u64,
     /// Queues between threads: name, waiting, limit.
     pub queues: Vec<(&'static str, u64, u64)>,
+    /// What sinks could not deliver: stage, cause, how many.
+    pub lost: Vec<(&'static str, &'static str, u64)>,
 }
 
 /// A program in the kernel.

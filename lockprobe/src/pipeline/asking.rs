@@ -24,6 +24,7 @@ impl Pipeline {
             let overdue = self.tracker.overdue(now.saturating_sub(talk::GRACE));
             due.extend(paused::worth_a_look(overdue, &self.activities, *now));
             self.ask_about(&due, out)?;
+            self.ask_processor(*now, out)?;
         }
         // Who it is first: that is gone with the process, and binaries may take a while.
         let about = observation.thread().map(|t| t.pid);

@@ -1,9 +1,8 @@
 //! Locks that servers keep, on their way from steps to records.
 
-use std::sync::Arc;
-
 use super::Pipeline;
 use super::talk::Next;
+use crate::analyses::metrics::Seen;
 use crate::model::{Blind, LockCounts, Record};
 use crate::track::{Outcomes, Span};
 
@@ -14,7 +13,10 @@ impl Pipeline {
         let mut outcomes = Outcomes::default();
         while let Some(next) = self.talks.next(before) {
             match next {
-                Next::Step(step) => self.tracker.apply_remote(step, &mut outcomes),
+                Next::Step(step) => {
+                    self.meter_step(&step);
+                    self.tracker.apply_remote(step, &mut outcomes);
+                }
                 Next::Exit(time, pid) => self.tracker.process_gone(pid, time, &mut outcomes),
             }
         }
@@ -22,11 +24,14 @@ impl Pipeline {
         self.tell_remote(outcomes, out);
     }
 
-    /// Ends what goes on.
-    pub(super) fn finish_remote(&mut self, out: &mut Vec<Record>) {
-        // What backends held back for more evidence is told now or never.
+    /// Applies all that is known: what backends held back for more evidence is told now or never.
+    pub(super) fn settle_remote(&mut self, out: &mut Vec<Record>) {
         self.talks.tick(u64::MAX);
         self.drain_remote(u64::MAX, self.now, out);
+    }
+
+    /// Ends what goes on.
+    pub(super) fn finish_remote(&mut self, out: &mut Vec<Record>) {
         let mut outcomes = Outcomes::default();
         self.tracker.finish_remote(self.now, &mut outcomes);
         // That a hold is over says nothing when it is observation that ends.
@@ -46,12 +51,11 @@ impl Pipeline {
                 counts.add(span.end.saturating_sub(span.start));
                 self.count(Some(span.lock.clone()), span.thread.id.pid, &counts);
             }
-            self.emit(span, out);
+            self.emit(span, Seen::Talking, out);
         }
         for notice in outcomes.notices {
             let found = self.remote.notice(notice, self.now);
-            self.findings += found.iter().filter(|finding| finding.ended.is_none()).count() as u64;
-            out.extend(found.into_iter().map(|finding| Record::Finding(Arc::new(finding))));
+            self.tell(found, out);
         }
     }
 

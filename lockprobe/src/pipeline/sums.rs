@@ -58,7 +58,7 @@ impl Pipeline {
     }
 
     /// Everything that is missing, by stage and cause, zeros included.
-    fn losses(&self) -> Losses {
+    pub(super) fn losses(&self) -> Losses {
         let mut losses = self.kernel.clone();
         self.full.losses(&mut losses);
         let health = &self.health;

@@ -179,6 +179,7 @@ fn capture() -> (Check, u8) {
         lock_files: false,
         servers: super::live::Servers::default(),
         full: None,
+        harvest_every: None,
     };
     let begun = std::time::Instant::now();
     match Live::start(&options) {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::model::{
     Activity, CallSite, Doing, Fact, FileFact, HolderFact, LockFact, LockKind, Look, Missing,
-    PlaceFact, ProcessFact, SiteClass, SiteFact, Stack, StackFact, StackFrame, ThreadFact,
-    ThreadId,
+    PlaceFact, ProcessFact, ProcessorFact, SiteClass, SiteFact, Stack, StackFact, StackFrame,
+    ThreadFact, ThreadId,
 };
 
 /// Most frames read of one stack; no more are written.
@@ -59,6 +59,10 @@ pub fn to_json(fact: &Fact) -> Value {
         Fact::Stack(s) => json!({
             "fact": "stack", "waiter": thread_to_json(s.waiter), "start": s.start,
             "thread": thread_to_json(s.thread), "look": look_to_json(&s.look),
+        }),
+        Fact::Processor(p) => json!({
+            "fact": "processor", "pid": p.pid, "start_ticks": p.start_ticks, "user": p.user,
+            "system": p.system,
         }),
     }
 }
@@ -141,6 +145,12 @@ fn pairs(value: &Value) -> Vec<(String, String)> {
 pub fn from_json(bytes: &[u8]) -> Option<Fact> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
     let fact = match value["fact"].as_str()? {
+        "processor" => Fact::Processor(ProcessorFact {
+            pid: number(&value["pid"])?,
+            start_ticks: value["start_ticks"].as_u64()?,
+            user: value["user"].as_u64()?,
+            system: value["system"].as_u64()?,
+        }),
         "process" => Fact::Process(ProcessFact {
             pid: number(&value["pid"])?,
             image: number(&value["image"])?,
@@ -290,6 +300,7 @@ mod tests {
             Fact::Holder(HolderFact { pid: 7, name: "w".into(), threads: 2 }),
             Fact::Thread(ThreadFact { pid: 7, ns_tid: 3, home: 8, tid: 70, name: "io".into() }),
             Fact::Place(PlaceFact { pid: 7, ip: 0x1234, call_site: None }),
+            Fact::Processor(ProcessorFact { pid: 7, start_ticks: 9, user: 1 << 60, system: 3 }),
         ];
         facts.extend(lock_file::examples().map(Fact::LockFile));
         let frame = StackFrame {

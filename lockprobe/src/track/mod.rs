@@ -23,8 +23,8 @@ use std::sync::Arc;
 use identity::{Role, span_id};
 
 use crate::model::{
-    AcquireSpan, HoldEnd, HoldSpan, Holder, LockEvent, Outcome, Precision, RemoteHold, RemoteStep,
-    SpanId, ThreadId, What,
+    AcquireSpan, HoldEnd, HoldSpan, Holder, LockDescription, LockEvent, Outcome, Precision,
+    RemoteHold, RemoteStep, SpanId, ThreadId, What,
 };
 
 /// What tracking an event brings to light.
@@ -73,9 +73,14 @@ impl Tracker {
         self.remote.overdue(moment)
     }
 
-    /// Holds of servers' locks that go on.
-    pub fn remote_holds(&self) -> impl Iterator<Item = &RemoteHold> {
+    /// Holds of servers' locks that go on, as they are known.
+    pub fn held_remotely(&self) -> impl Iterator<Item = &RemoteHold> {
         self.remote.holds()
+    }
+
+    /// Holds of servers' locks, in an order that is the same in every run.
+    pub fn remote_holds(&self) -> impl Iterator<Item = (&Arc<LockDescription>, ThreadId)> {
+        self.remote.held()
     }
 
     /// Ends what goes on with servers' locks when observation ends.

@@ -64,6 +64,7 @@ fn run(scenario: Scenario) -> anyhow::Result<(Truth, Ended)> {
         ring_size: 4 << 20,
         full: false,
         naive_probes: false,
+        harvest_every: crate::source::live::HARVEST_EVERY,
     };
     // The workload waits for a byte: it begins when everything is attached.
     let stdin = Arc::new(Mutex::new(child.stdin.take()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::full;
+use super::{full, metrics};
 use crate::model::names::*;
 use crate::model::{
     AcquireSpan, Activity, Blind, CallSite, Edge, Finding, HoldSpan, Holder, LockDescription,
@@ -24,7 +24,7 @@ pub fn to_json(record: &Record, session: &Session, services: &HashMap<u32, Strin
         Record::Inversion(found) => full::inversion(&mut o, found, session),
         Record::Process(fact) => process(&mut o, fact),
         Record::Summary(summary) => summarise(&mut o, summary, session),
-        Record::Metrics(_) => {}
+        Record::Metrics(all) => metrics::to_json(&mut o, all, session),
     }
     Value::Object(o)
 }

@@ -3,6 +3,7 @@
 mod convert;
 pub mod findings;
 mod full;
+mod metrics;
 pub mod schema;
 pub mod snapshot;
 #[cfg(test)]
@@ -43,9 +44,6 @@ impl Sink for JsonLines {
                 self.services.clear();
             }
             self.services.insert(process.pid, process.service.clone());
-        }
-        if matches!(record, Record::Metrics(_)) {
-            return Ok(());
         }
         let object = convert::to_json(record, &self.session, &self.services);
         serde_json::to_writer(&mut self.out, &object)?;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::full::INVERSION;
+use super::metrics;
 use crate::model::names;
 use crate::model::names::*;
 use crate::model::{Doing, FindingKind, HoldEnd, HolderSource};
@@ -13,7 +14,10 @@ pub fn schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "lockprobe JSON lines",
         "description": "One object a line. The last line of a complete output is the summary.",
-        "oneOf": [acquire(), hold(), finding(), inversion(), process(), summary(), look()],
+        "oneOf": [
+            acquire(), hold(), finding(), inversion(), process(), metrics::schema(), summary(),
+            look(),
+        ],
     })
 }
 

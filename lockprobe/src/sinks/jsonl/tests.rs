@@ -249,6 +249,7 @@ fn summary() -> Summary {
         total: 3_000_000,
         longest: 2_000_000,
         histogram: Histogram::default(),
+        ..LockCounts::default()
     };
     let lock = LockSummary {
         lock: lock(),

@@ -45,6 +45,7 @@ impl Look {
             lock_files: false,
             servers: super::Servers::none(),
             full: None,
+            harvest_every: None,
         };
         let mut ebpf = load::load(&options, !targets.is_everything(), Programs::Iterator)?;
         let mut tables = tables::take(&mut ebpf, false)?;

@@ -9,6 +9,7 @@ pub mod btf;
 pub mod command;
 pub mod file_table;
 pub mod full;
+mod harvest;
 mod kernel_locks;
 mod kernel_waits;
 mod load;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::{Batch, Error, Source};
 use crate::health::Depth;
@@ -64,7 +66,13 @@ pub struct Options {
     pub servers: Servers,
     /// Every acquisition too, in the processes chosen.
     pub full: Option<Acquisitions>,
+    /// How often the kernel half's counts are taken out meanwhile, nanoseconds; `None`: at the end
+    /// only, and its table may fill up.
+    pub harvest_every: Option<u64>,
 }
+
+/// How often counts are taken out unless told otherwise.
+pub const HARVEST_EVERY: Duration = Duration::from_secs(10);
 
 /// How to observe every acquisition.
 #[derive(Clone, Copy, Debug, Default)]

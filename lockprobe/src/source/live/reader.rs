@@ -8,13 +8,12 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use aya::Ebpf;
 use lockprobe_ebpf::wire::{
-    BytesRecord, Counter, Header, LockKey, LockStats, ProcessRecord, bytes_flag, kind,
-    process_event,
+    BytesRecord, Counter, Header, LockStats, ProcessRecord, bytes_flag, kind, process_event,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::batches::BatchSender;
 use super::full::{Full, Probes};
+use super::harvest::Harvest;
 use super::load::{monotonic, processor_time};
 use super::tables::ReaderTables;
 use super::tls::Tls;
@@ -64,7 +63,7 @@ pub struct Reader {
     tables: ReaderTables,
     min_wait: u64,
     targets: Targets,
-    batches: BatchSender,
+    batches: super::batches::BatchSender,
     inputs: Inputs,
     alive: BTreeSet<u32>,
     /// Whether there has been anybody to watch.
@@ -84,6 +83,9 @@ pub struct Reader {
     newcomers: bool,
     next_walk: u64,
     full: Option<Full>,
+    harvest: Harvest,
+    /// Lock files are followed.
+    lock_files: bool,
 }
 
 impl Reader {
@@ -92,7 +94,7 @@ impl Reader {
         ebpf: Option<Ebpf>,
         tables: ReaderTables,
         options: &Options,
-        batches: BatchSender,
+        batches: super::batches::BatchSender,
         inputs: Inputs,
         full: Option<Full>,
     ) -> Self {
@@ -117,6 +119,8 @@ impl Reader {
             newcomers: false,
             next_walk: 0,
             full,
+            harvest: Harvest::new(options.harvest_every, monotonic()),
+            lock_files: options.lock_files,
         }
     }
 
@@ -139,6 +143,7 @@ impl Reader {
             let mut batch = Batch::default();
             self.look(now, &mut batch);
             self.glance(now, &mut batch);
+            self.harvest(now, &mut batch);
             if now >= self.next_tick {
                 self.next_tick = now + LOOK_EVERY;
                 batch.push_tick(now);
@@ -234,7 +239,9 @@ impl Reader {
             }
             process_event::EXEC => {
                 let exec = record.header.time_ns;
-                self.harvest(exec, before, |key, stats| key.tgid == pid && stats.opened_ns < exec);
+                let its_own = |tgid: u32| tgid == pid;
+                let earlier = |stats: &LockStats| stats.opened_ns < exec;
+                self.harvest.take(exec, &mut self.tables, before, Some(&its_own), earlier);
                 if let Some(full) = &mut self.tables.full {
                     full.harvest_before(exec, before, pid);
                 }
@@ -277,7 +284,8 @@ impl Reader {
         }
         if !self.gone.is_empty() {
             let gone = std::mem::take(&mut self.gone);
-            self.harvest(now, batch, |key, _| gone.contains(&key.tgid));
+            let is_gone = |tgid: u32| gone.contains(&tgid);
+            self.harvest.take(now, &mut self.tables, batch, Some(&is_gone), |_| true);
             if let Some(full) = &mut self.tables.full {
                 full.harvest(now, batch, |pid| gone.contains(&pid));
             }
@@ -316,24 +324,19 @@ impl Reader {
         self.next_glance = now + every(age).max(took * 50);
     }
 
-    /// Moves counts from the kernel's table into the batch.
-    fn harvest(
-        &mut self,
-        now: u64,
-        batch: &mut Batch,
-        wanted: impl Fn(&LockKey, &LockStats) -> bool,
-    ) {
-        let keys: Vec<_> = self.tables.locks.keys().flatten().collect();
-        for key in keys {
-            let Ok(stats) = self.tables.locks.get(&key, 0) else { continue };
-            if !wanted(&key.0, &stats.0) {
-                continue;
-            }
-            if key.0 != LockKey::default() {
-                let _ = self.tables.locks.remove(&key);
-            }
-            batch.push_parts(kind::STATS, now, &[key.0.as_bytes(), stats.0.as_bytes()]);
+    /// Takes counts out while observation goes on.
+    fn harvest(&mut self, now: u64, batch: &mut Batch) {
+        if self.harvest.go_on(now, &mut self.tables, batch) {
+            let unseen = self.ebpf.as_mut().filter(|_| self.lock_files);
+            let unseen = unseen.map_or(0, attach::lock_files_missed);
+            self.push_counters(now, unseen, batch);
         }
+    }
+
+    fn push_counters(&mut self, now: u64, unseen: u64, batch: &mut Batch) {
+        let mut counters = self.tables.counters();
+        counters[Counter::CallsUnseen as usize] = unseen;
+        batch.push_parts(kind::COUNTERS, now, &[counters.as_bytes()]);
     }
 
     /// Detaches everything, then delivers what is left, the counts and the counters.
@@ -352,20 +355,17 @@ impl Reader {
         let mut probes = Probes::default();
         self.acquisitions(|full, ebpf| probes = full.end(ebpf));
         // Detached, the programs can add nothing; the maps stay with us.
-        self.inputs.tls.detach();
-        drop(self.ebpf.take());
+        drop((self.inputs.tls.detach(), self.ebpf.take()));
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;
-        self.harvest(now, &mut batch, |_, _| true);
+        self.harvest.take(now, &mut self.tables, &mut batch, None, |_| true);
         if let Some(full) = &mut self.tables.full {
             full.harvest(now, &mut batch, |_| true);
             let unfollowed = self.full.as_ref().map_or(0, Full::unfollowed);
             let counters = full.counters(unfollowed);
             batch.push_parts(kind::FULL_COUNTERS, now, &[counters.as_bytes()]);
         }
-        let mut counters = self.tables.counters();
-        counters[Counter::CallsUnseen as usize] = unseen;
-        batch.push_parts(kind::COUNTERS, now, &[counters.as_bytes()]);
+        self.push_counters(now, unseen, &mut batch);
         batch.push_tick(now);
         let _ = self.batches.send(batch);
         // The pipeline need not wait for probes that count no more.

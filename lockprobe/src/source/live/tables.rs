@@ -35,6 +35,11 @@ pub struct ReaderTables {
     pub full: Option<FullTables>,
 }
 
+/// One that was counted on one processor may have been taken back on another.
+fn total(slots: &[u64]) -> u64 {
+    slots.iter().fold(0, |sum, slot| sum.wrapping_add(*slot))
+}
+
 fn taken(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
     ebpf.take_map(name).ok_or_else(|| {
         Error::Failed(format!("the eBPF object has no map {name}; rebuild lockprobe"))
@@ -69,7 +74,7 @@ impl ReaderTables {
     /// All counters, summed over the processors.
     pub fn counters(&self) -> Vec<u64> {
         (0..Counter::COUNT)
-            .map(|i| self.counters.get(&i, 0).map(|slots| slots.iter().sum()).unwrap_or(0))
+            .map(|i| self.counters.get(&i, 0).map(|slots| total(&slots)).unwrap_or(0))
             .collect()
     }
 }

@@ -4,10 +4,21 @@ use std::sync::Arc;
 
 use super::attempts::Attempt;
 use super::holds::Granted;
-use super::{Lock, Outcomes};
-use crate::model::{AcquireSpan, Outcome, Remote};
+use super::{Lock, Outcomes, RemoteLocks};
+use crate::model::{AcquireSpan, LockDescription, LockId, Outcome, Remote, ThreadId};
 use crate::track::identity::{Role, span_id};
 use crate::track::{LockTable, Span};
+
+impl RemoteLocks {
+    /// Holds by those who are there, in order of identity.
+    pub fn held(&self) -> impl Iterator<Item = (&Arc<LockDescription>, ThreadId)> {
+        let mut locks: Vec<(&LockId, &Lock)> = self.locks.iter().collect();
+        locks.sort_unstable_by_key(|(id, _)| **id);
+        let holds = locks.into_iter().flat_map(|(_, lock)| lock.holds.iter());
+        let there = holds.map(|hold| &hold.remote).filter(|hold| !hold.gone);
+        there.map(|hold| (&hold.lock, hold.thread.id))
+    }
+}
 
 impl Lock {
     /// The span of an attempt that ends now.

@@ -1,0 +1,147 @@
+//! Numbers over time: what feeds them, and when they are told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Pipeline;
+use crate::analyses::metrics::{Limits, Metering, Now, Seen};
+use crate::framing;
+use crate::model::{
+    Fact, LockCounts, LockDescription, Observation, OwnState, ProcessEvent, ProcessSeen, Record,
+    RemoteAct, RemoteStep,
+};
+
+/// What is asked about lockprobe itself whenever numbers are told.
+pub type AskOwn = Box<dyn FnMut() -> OwnState + Send>;
+
+/// The numbers, and when they are told next.
+pub struct Metered {
+    pub(super) numbers: Metering,
+    every: u64,
+    next: u64,
+    own: Option<AskOwn>,
+}
+
+impl Pipeline {
+    /// Tells all numbers at this interval, and once more at the end; no more than so many series of
+    /// one metric.
+    pub fn with_metrics(mut self, every: Duration, series: usize, own: Option<AskOwn>) -> Self {
+        let (start, min_wait) = (self.session.start, self.session.min_wait);
+        let limits = Limits { series, min_wait, template: framing::template };
+        let every = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let next = start.saturating_add(every);
+        let numbers = Metering::new(start, limits);
+        self.metered = Some(Metered { numbers, every, next, own });
+        self
+    }
+
+    /// Before numbers are told: what those have used of the processor who have waited.
+    pub(super) fn ask_processor(&mut self, now: u64, out: &mut Vec<Record>) -> std::io::Result<()> {
+        let super::Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
+        let Some(metered) = self.metered.as_mut().filter(|metered| now >= metered.next) else {
+            return Ok(());
+        };
+        let asked = metered.numbers.next_to_ask().into_iter();
+        let used: Vec<_> = asked.map(|pid| enricher.processor(pid)).collect();
+        used.into_iter().try_for_each(|fact| self.learn(Fact::Processor(fact), out))
+    }
+
+    /// What an observation says of numbers by itself.
+    pub(super) fn meter(&mut self, observation: &Observation) {
+        let Some(Metered { numbers, .. }) = &mut self.metered else { return };
+        match observation {
+            Observation::Tick(now) => numbers.settle(*now),
+            Observation::Losses(_) => numbers.series_ended(),
+            Observation::Fact(Fact::Processor(fact)) => numbers.used(fact, self.now),
+            Observation::Process(ProcessSeen { thread, time, event, .. }) => match event {
+                ProcessEvent::Fork(_) => numbers.began(thread.id.pid, *time),
+                ProcessEvent::Exec => numbers.renewed_program(thread.id.pid, *time),
+                ProcessEvent::Exit => numbers.ended(thread.id.pid, *time),
+                ProcessEvent::ThreadExit => {}
+            },
+            Observation::Acquisitions { seen, counts } => {
+                let pid = seen.thread.pid;
+                let lock = self.futex.lock_of_kind(pid, seen.address, seen.kind);
+                let count = counts.acquisitions.saturating_sub(counts.contended);
+                numbers.uncontended(&self.names.apply(&lock), pid, self.now, count);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the kernel half counted of a lock; of all processes together without one.
+    pub(super) fn meter_counts(
+        &mut self,
+        lock: Option<&Arc<LockDescription>>,
+        pid: Option<u32>,
+        counts: &LockCounts,
+    ) {
+        if let (Some(lock), Some(metered)) = (lock, &mut self.metered) {
+            let lock = self.names.apply(lock);
+            metered.numbers.counted(&lock, pid, counts, self.now);
+        }
+    }
+
+    /// A step with a server's lock, as far as it is not in a span.
+    pub(super) fn meter_step(&mut self, step: &RemoteStep) {
+        let lost = match step.act {
+            RemoteAct::Renewed { .. } => false,
+            RemoteAct::Lost { .. } => true,
+            _ => return,
+        };
+        if let Some(metered) = &mut self.metered {
+            let lock = self.names.apply(&step.lock);
+            metered.numbers.renewed(&lock, step.thread.id.pid, step.time, lost);
+        }
+    }
+
+    /// Records on their way out.
+    pub(super) fn meter_record(&mut self, record: &Record, seen: Seen) {
+        let Some(Metered { numbers, .. }) = &mut self.metered else { return };
+        match record {
+            Record::Acquire(span) => numbers.acquire(span, seen),
+            Record::Hold(span) => numbers.hold(span),
+            Record::Finding(found) if found.ended.is_none() => numbers.found(found.kind.name()),
+            Record::Inversion(_) => numbers.found(crate::model::signals::INVERSION),
+            Record::Process(fact) => numbers.learn(fact, self.now),
+            _ => {}
+        }
+    }
+
+    /// Tells the numbers if that is due.
+    pub(super) fn tell_metrics(&mut self, now: u64, out: &mut Vec<Record>) {
+        if self.metered.as_ref().is_some_and(|metered| now >= metered.next) {
+            self.look_at_waiters();
+            self.report(now, out);
+        }
+    }
+
+    /// Tells them for the last time.
+    pub(super) fn tell_last_metrics(&mut self, out: &mut Vec<Record>) {
+        if let Some(metered) = &mut self.metered {
+            metered.numbers.settle(u64::MAX);
+        }
+        self.report(self.now, out);
+    }
+
+    /// Who waits now and who has locks.
+    pub(super) fn look_at_waiters(&mut self) {
+        if let Some(Metered { numbers, .. }) = &mut self.metered {
+            let holds = self.tracker.remote_holds().map(|(lock, id)| (lock.clone(), id));
+            numbers.look(self.tracker.table(), &holds.collect::<Vec<_>>(), self.now);
+        }
+    }
+
+    fn report(&mut self, now: u64, out: &mut Vec<Record>) {
+        let losses = self.losses();
+        let Some(metered) = &mut self.metered else { return };
+        // After a pause one report is enough.
+        let missed = now.saturating_sub(metered.next) / metered.every;
+        let on = metered.every.saturating_mul(missed.saturating_add(1));
+        metered.next = metered.next.saturating_add(on);
+        let own = metered.own.as_mut().map(|ask| ask());
+        let (time, received) = (self.now, self.health.received);
+        let metrics = metered.numbers.report(&Now { time, losses, received, own });
+        out.push(Record::Metrics(Arc::new(metrics)));
+    }
+}
