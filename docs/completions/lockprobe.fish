@@ -43,6 +43,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l min-wait -
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l server -d 'Follow the clients of a lock server at this port too: redis, etcd, zookeeper, postgresql, mysql, memcached or consul; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -l for -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l harvest-every -d 'How often the kernel\'s counts are taken out' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
 jsonl\t'One JSON object a line'
@@ -50,9 +51,11 @@ folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l otlp -d 'Also send spans and findings to an OpenTelemetry collector, like http://127.0.0.1:4317; a path or port 4318 means OTLP over HTTP, else gRPC unless OTEL_EXPORTER_OTLP_PROTOCOL says otherwise' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l metrics-interval -d 'Also write all numbers, as a collector would get them, at this interval and at the end; not in the table' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l http -d 'Also serve metrics for Prometheus, health and snapshots over HTTP at this address, like 127.0.0.1:9464; whoever can reach it can read them' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-stacks -d 'Take no stacks'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-files -d 'Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-servers -d 'Do not follow the clients of lock servers'
@@ -66,6 +69,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l min-wait 
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l server -d 'Follow the clients of a lock server at this port too: redis, etcd, zookeeper, postgresql, mysql, memcached or consul; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -l for -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l harvest-every -d 'How often the kernel\'s counts are taken out' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
@@ -80,6 +84,7 @@ folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l otlp -d 'Also send spans and findings to an OpenTelemetry collector, like http://127.0.0.1:4317; a path or port 4318 means OTLP over HTTP, else gRPC unless OTEL_EXPORTER_OTLP_PROTOCOL says otherwise' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l metrics-interval -d 'Also write all numbers, as a collector would get them, at this interval and at the end; not in the table' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"

@@ -1,13 +1,41 @@
 //! The pages over HTTP beside the other outputs, fed between two batches.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::model::{Record, Session};
-use crate::pipeline::Pipeline;
+use crate::health::Depth;
+use crate::model::{OwnState, Record, Session};
+use crate::pipeline::{AskOwn, Pipeline};
 use crate::sinks::http::{Asks, Pulse, Settings, Started, start};
 use crate::sinks::jsonl::snapshot::write_json;
 use crate::sinks::{Outlet, Pressure};
+use crate::source::live::Own;
+
+/// How often numbers are taken for the pages, unless told otherwise.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Queues between threads, as they come to be.
+#[derive(Clone, Default)]
+pub struct Queues(Arc<Mutex<Vec<(&'static str, Depth, u64)>>>);
+
+impl Queues {
+    /// One more: how much is in it, and how much may be.
+    pub fn add(&self, name: &'static str, (depth, most): (Depth, u64)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, depth, most));
+    }
+
+    fn now(&self) -> Vec<(&'static str, u64, u64)> {
+        let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().map(|(name, depth, most)| (*name, depth.now(), *most)).collect()
+    }
+}
+
+/// What tells of lockprobe itself whenever numbers are taken.
+pub fn own(queues: &Queues) -> AskOwn {
+    let (mut own, queues) = (Own::new(), queues.clone());
+    Box::new(move || OwnState { queues: queues.now(), ..own.state() })
+}
 
 /// A server that has begun, before anything is attached.
 pub struct Opened(Started);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::command::{Format, OutputArgs};
-use super::pages::{self, Pages};
+use super::pages::{self, Pages, Queues, own};
 use super::status::UNDELIVERED;
 use crate::analyses::metrics::SERIES;
 use crate::analyses::usage::GroupBy;
@@ -30,6 +30,8 @@ pub struct Outlets {
     remote: Vec<Outlet>,
     pages: Option<Pages>,
     local: Option<Outlet>,
+    /// Numbers were asked for by name, and not for the pages alone.
+    metrics: bool,
 }
 
 /// What is written.
@@ -73,6 +75,7 @@ pub struct Opened {
     stacks: bool,
     otlp: Option<Settings>,
     pages: Option<pages::Opened>,
+    queues: Queues,
     names: GivenNames,
     group_by: GroupBy,
     metrics_interval: Option<Duration>,
@@ -93,6 +96,7 @@ impl Opened {
             stacks: args.stacks,
             otlp,
             pages: None,
+            queues: Queues::default(),
             names: args.names(),
             group_by: args.grouping(),
             metrics_interval: args.metrics_interval,
@@ -108,6 +112,7 @@ impl Opened {
             stacks: false,
             otlp: None,
             pages: None,
+            queues: Queues::default(),
             names: GivenNames::default(),
             group_by: GroupBy::default(),
             metrics_interval: None,
@@ -138,16 +143,29 @@ impl Opened {
     pub fn shape(&mut self, pipeline: Pipeline) -> Pipeline {
         let pipeline = pipeline.naming(std::mem::take(&mut self.names), self.group_by);
         match self.metrics_interval {
-            Some(interval) => pipeline.with_metrics(interval, SERIES, None),
+            Some(interval) => pipeline.with_metrics(interval, SERIES, Some(own(&self.queues))),
+            None if self.pages.is_some() => {
+                pipeline.with_metrics(pages::INTERVAL, SERIES, Some(own(&self.queues)))
+            }
             None => pipeline,
         }
+    }
+
+    /// The queues that lockprobe tells of among its own numbers.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
     }
 
     /// Starts the sinks.
     pub fn start(self, session: &Session, pressure: Pressure) -> anyhow::Result<Outlets> {
         let session = Arc::new(session.clone());
         let shared = session.clone();
-        let mut outlets = Outlets { remote: Vec::new(), pages: None, local: None };
+        let mut outlets = Outlets {
+            remote: Vec::new(),
+            pages: None,
+            local: None,
+            metrics: self.metrics_interval.is_some(),
+        };
         if let Some(writer) = self.writer {
             let session = session.clone();
             let sink: Box<dyn Sink> = match self.shape {
@@ -165,6 +183,9 @@ impl Opened {
             let sink = Box::new(Otlp::new(&settings, session, Box::new(warn))?);
             outlets.remote.push(Outlet::start(sink, pressure)?);
         }
+        for outlet in outlets.remote.iter().chain(&outlets.local) {
+            self.queues.add(outlet.name(), outlet.waiting());
+        }
         outlets.pages = self.pages.map(|pages| pages.observing(shared)).transpose()?;
         Ok(outlets)
     }
@@ -173,6 +194,10 @@ impl Opened {
 /// One line for people, beside the output.
 fn warn(line: &str) {
     eprintln!("lockprobe: {line}");
+}
+
+fn is_metrics(record: &Record) -> bool {
+    matches!(record, Record::Metrics(_))
 }
 
 /// A file, or standard output; and whether to write in colour.
@@ -201,7 +226,8 @@ pub fn colour_wanted() -> bool {
 
 impl Outlets {
     fn offer(&mut self, record: &Record) {
-        let all = self.remote.iter_mut().chain(&mut self.local);
+        let local = self.local.as_mut().filter(|_| self.metrics || !is_metrics(record));
+        let all = self.remote.iter_mut().chain(local);
         all.for_each(|outlet| outlet.offer(record));
         if let Some(pages) = &mut self.pages {
             pages.offer(record);

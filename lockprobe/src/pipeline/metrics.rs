@@ -114,7 +114,7 @@ impl Pipeline {
     /// Who waits now and who has locks.
     pub(super) fn look_at_waiters(&mut self) {
         if let Some(Metered { numbers, .. }) = &mut self.metered {
-            let holds = self.tracker.remote_holders().map(|(lock, id)| (lock.clone(), id));
+            let holds = self.tracker.remote_holds().map(|(lock, id)| (lock.clone(), id));
             numbers.look(self.tracker.table(), &holds.collect::<Vec<_>>(), self.now);
         }
     }

@@ -95,7 +95,7 @@ impl Pipeline {
     /// The same while observation goes on: servers have been listened to.
     pub fn live_snapshot(&self) -> Snapshot {
         let mut snapshot = self.snapshot();
-        let mut holds: Vec<RemoteHold> = self.tracker.remote_holds().cloned().collect();
+        let mut holds: Vec<RemoteHold> = self.tracker.held_remotely().cloned().collect();
         holds.sort_unstable_by_key(|hold| (hold.thread.id, hold.since, hold.lock.id));
         for pid in holds.iter().map(|hold| hold.thread.id.pid) {
             if let Some(process) = self.processes.get(&pid) {

@@ -74,13 +74,13 @@ impl Tracker {
         self.remote.overdue(moment)
     }
 
-    /// Holds of servers' locks that go on.
-    pub fn remote_holds(&self) -> impl Iterator<Item = &RemoteHold> {
+    /// Holds of servers' locks that go on, as they are known.
+    pub fn held_remotely(&self) -> impl Iterator<Item = &RemoteHold> {
         self.remote.holds()
     }
 
-    /// Who holds servers' locks, in an order that is the same in every run.
-    pub fn remote_holders(&self) -> impl Iterator<Item = (&Arc<LockDescription>, ThreadId)> {
+    /// Holds of servers' locks, in an order that is the same in every run.
+    pub fn remote_holds(&self) -> impl Iterator<Item = (&Arc<LockDescription>, ThreadId)> {
         self.remote.held()
     }
 

@@ -29,7 +29,12 @@ impl Started {
         let name = command.first().map(|c| c.to_string_lossy().into_owned()).unwrap_or_default();
         let failed = |e: io::Error| Error::Failed(format!("`{name}` cannot be started: {e}"));
         let own = std::env::current_exe().map_err(failed)?;
-        let child = Command::new(own).arg(TRAMPOLINE).arg("--").args(command).spawn();
+        let mut trampoline = Command::new(own);
+        trampoline.arg(TRAMPOLINE).arg("--").args(command);
+        let parent = std::process::id();
+        // SAFETY: two system calls and nothing else between fork and exec.
+        unsafe { trampoline.pre_exec(move || end_with(parent)) };
+        let child = trampoline.spawn();
         let mut started = Self { child: child.map_err(failed)? };
         let mut status = 0;
         // SAFETY: our own child, a valid pointer; WUNTRACED also returns when it stops.
@@ -84,12 +89,28 @@ pub fn shell_status(status: ExitStatus) -> u8 {
     code.and_then(|c| u8::try_from(c).ok()).unwrap_or(1)
 }
 
+/// Has this process killed when its parent ends: a trampoline that nobody tells to go on would stay
+/// stopped for ever.
+fn end_with(parent: u32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    let asked = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    if asked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: no arguments, cannot fail.
+    let still_there = unsafe { libc::getppid() } == parent.cast_signed();
+    if still_there { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
 /// The trampoline: stops, and when continued becomes the command. Returns only on failure, with
 /// the exit status.
 pub fn trampoline(command: &[OsString]) -> i32 {
     let Some((program, arguments)) = command.split_first() else { return NOT_FOUND };
     // SAFETY: stops this process; there is no other thread yet.
     unsafe { libc::raise(libc::SIGSTOP) };
+    // The command is the user's own, and goes on without us as it would have without us.
+    // SAFETY: no pointers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
     let error = Command::new(program).args(arguments).exec();
     eprintln!("lockprobe: `{}` cannot be run: {error}", OsStr::new(program).display());
     if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }

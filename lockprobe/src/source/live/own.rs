@@ -45,7 +45,8 @@ impl Own {
     }
 
     /// Has the kernel keep statistics of programs while this lives. That costs every run of every
-    /// program of the machine two readings of the clock, and needs CAP_SYS_ADMIN.
+    /// program of the machine some 70 ns (measured at system calls: 187 ns become 257 ns), and needs
+    /// CAP_SYS_ADMIN.
     pub fn with_program_time(mut self) -> Result<Self, Error> {
         let statistics = enable_stats(Stats::RunTime).map_err(|e| {
             Error::Permission(format!(

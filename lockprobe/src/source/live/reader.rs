@@ -12,7 +12,6 @@ use lockprobe_ebpf::wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::batches::BatchSender;
 use super::full::{Full, Probes};
 use super::harvest::Harvest;
 use super::load::{monotonic, processor_time};
@@ -64,7 +63,7 @@ pub struct Reader {
     tables: ReaderTables,
     min_wait: u64,
     targets: Targets,
-    batches: BatchSender,
+    batches: super::batches::BatchSender,
     inputs: Inputs,
     alive: BTreeSet<u32>,
     /// Whether there has been anybody to watch.
@@ -95,7 +94,7 @@ impl Reader {
         ebpf: Option<Ebpf>,
         tables: ReaderTables,
         options: &Options,
-        batches: BatchSender,
+        batches: super::batches::BatchSender,
         inputs: Inputs,
         full: Option<Full>,
     ) -> Self {
@@ -357,8 +356,7 @@ impl Reader {
         let mut probes = Probes::default();
         self.acquisitions(|full, ebpf| probes = full.end(ebpf));
         // Detached, the programs can add nothing; the maps stay with us.
-        self.inputs.tls.detach();
-        drop(self.ebpf.take());
+        drop((self.inputs.tls.detach(), self.ebpf.take()));
         let Some(now) = self.deliver() else { return };
         let mut batch = last_look;
         self.harvest.take(now, &mut self.tables, &mut batch, None, |_| true);

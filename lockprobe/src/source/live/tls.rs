@@ -107,9 +107,9 @@ impl Tls {
         found
     }
 
-    /// No more probes that are not the object's own.
-    pub fn detach(&mut self) {
-        self.multi = None;
+    /// Takes out the probes that are not the object's own; they end when this is dropped.
+    pub fn detach(&mut self) -> Option<Multi> {
+        self.multi.take().flatten()
     }
 
     fn attach_for_all(&mut self, file: &str, found: &Functions) -> Option<()> {
