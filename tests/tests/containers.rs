@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use lockprobe_tests::cluster::Cluster;
 use lockprobe_tests::containers::{Container, Root, host_address};
 use lockprobe_tests::probe::Watch;
 use lockprobe_tests::program::{Program, compiled, compiled_statically_with_musl};
@@ -187,12 +188,7 @@ impl PodGroup {
 impl Drop for PodGroup {
     fn drop(&mut self) {
         for path in self.0.iter().rev() {
-            lockprobe_tests::until("the group is empty", || {
-                let gone = std::fs::remove_dir(path);
-                // Somebody else may use the outer ones.
-                (gone.is_ok() || path.ends_with("kubepods") || path.ends_with("besteffort"))
-                    .then_some(())
-            });
+            lockprobe_tests::until("the group is empty", || std::fs::remove_dir(path).ok());
         }
     }
 }
@@ -214,4 +210,56 @@ fn a_process_of_a_pod_is_known_by_its_group() {
     assert_eq!(attributes["container.id"], id, "{attributes}");
     assert_eq!(attributes["k8s.pod.uid"], uid, "{attributes}");
     assert_eq!(attributes.get("container.runtime.name"), None, "this layout does not tell");
+}
+
+#[test]
+fn a_process_is_described_again_once_its_pod_is_known() {
+    let uid = format!("74c13223-5a00-11e9-b385-1{:011x}", std::process::id());
+    let id = format!("1{:063x}", std::process::id());
+    let group = PodGroup::new(&uid, &id);
+    let mut cluster = Cluster::start();
+    let mut program = Program::start("scene", ["stay", "60"]);
+    group.add(program.pid());
+    let pid = program.pid();
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let (path, of) = (output.path().to_str().unwrap(), pid.to_string());
+    let probe =
+        cluster.lockprobe("worker-1", &["trace", "--format", "jsonl", "-p", &of, "--output", path]);
+    probe.attached();
+    let asked = [cluster.asked(), cluster.asked()];
+    assert!(
+        text(&asked[0], "path").contains("fieldSelector=spec.nodeName%3Dworker%2D1"),
+        "{asked:?}"
+    );
+    assert_eq!(asked[1]["did"], "watch");
+    program.go_on();
+    let written = || std::fs::read_to_string(path).unwrap();
+    let seen = |mark: &str| {
+        lockprobe_tests::until(mark, || written().contains(mark).then_some(()));
+    };
+    seen(r#""record":"process""#);
+    assert!(written().contains(&uid) && !written().contains("shop-0"));
+    let status = serde_json::json!([{"name": "app", "containerID": format!("containerd://{id}")}]);
+    let owner = serde_json::json!([{"kind": "StatefulSet", "name": "shop", "controller": true}]);
+    let pod = serde_json::json!({
+        "metadata": {"name": "shop-0", "namespace": "prod", "uid": uid, "resourceVersion": "2",
+            "ownerReferences": owner},
+        "spec": {"nodeName": "worker-1"},
+        "status": {"containerStatuses": status},
+    });
+    cluster.tell("ADDED", &pod);
+    seen("shop-0");
+    program.go_on();
+    program.end();
+    let ended = probe.wait().expect(0);
+    assert_eq!(
+        ended.stderr,
+        "lockprobe: Kubernetes: the API server names 0 pods of node worker-1\n"
+    );
+    let records = Records::read(&written());
+    let said: Vec<_> = records.of_kind("process").map(|r| text(r, "service.name")).collect();
+    assert_eq!(said, ["scene", "shop"]);
+    let attributes = &process(&records, pid.into())["attributes"];
+    assert_eq!(attributes["k8s.statefulset.name"], "shop", "{attributes}");
+    assert_eq!(attributes["k8s.container.name"], "app", "{attributes}");
 }
