@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use lockprobe_tests::cluster::Cluster;
-use lockprobe_tests::containers::{Container, Root, host_address};
+use lockprobe_tests::containers::{Contained, Container, Root, host_address};
 use lockprobe_tests::probe::Watch;
 use lockprobe_tests::program::{Program, compiled, compiled_statically_with_musl};
 use lockprobe_tests::records::{Records, number, text};
@@ -156,6 +156,28 @@ fn files_of_containers_are_named_as_their_processes_see_them() {
     assert!(wait["lock.wait.duration"].as_f64().expect("seconds") > 0.15, "{wait}");
     one.end();
     two.end();
+}
+
+#[test]
+fn from_a_container_of_its_own_it_sees_in_which_the_others_run() {
+    let server = redis();
+    let (port, host) = (server.port.to_string(), host_address());
+    let root = Root::with(&compiled("contained"));
+    let marks = ["--env=AI_AGENT=planner@2"];
+    let mut one = Container::start(&root, &marks, &[host.as_str(), port.as_str(), "-"]);
+    let pid = one.pid;
+    let watch = Contained::lockprobe(&["trace", "--format", "jsonl", "-p", &pid.to_string()]);
+    let said = one.does("mutex");
+    let waiter = one.thread(&said["waiter"]);
+    let id = one.id.clone();
+    one.end();
+    let records = watch.wait().expect(0).records();
+    let wait = records.acquire_of(waiter);
+    assert_eq!((&wait["lock.name"], &wait["process.pid"]), (&"contained_lock".into(), &pid.into()));
+    let attributes = &process(&records, pid)["attributes"];
+    assert_eq!(attributes["container.id"], id, "{attributes}");
+    assert_eq!(attributes["gen_ai.agent.name"], "planner", "{attributes}");
+    assert_eq!(attributes["gen_ai.agent.version"], "2", "{attributes}");
 }
 
 /// A group made by hand as the kubelet makes them; removed when dropped.
