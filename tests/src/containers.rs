@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+use crate::probe::{Ended, Probe, binary};
 use crate::program::Program;
 use crate::until;
 
@@ -111,6 +112,44 @@ impl Drop for Container {
     fn drop(&mut self) {
         let mut remove = podman(&["rm", "--force", "--ignore", "--time", "0", &self.name]);
         let _ = remove.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+/// lockprobe in a container, as a DaemonSet has it: with the host's processes, privileged here since
+/// what it needs differs between machines, and in a control group namespace of its own.
+pub struct Contained {
+    name: String,
+    probe: Probe,
+    _root: Root,
+}
+
+impl Contained {
+    /// Starts it with these arguments, and waits until everything is attached.
+    pub fn lockprobe(arguments: &[&str]) -> Self {
+        crate::need_root();
+        let root = Root::with(&binary());
+        let name = format!("lockprobe-{}-itself", std::process::id());
+        let mut command = podman(&["run", "--rm", "--name", &name, "--privileged"]);
+        command.args(["--pid", "host", "--cgroupns", "private", "--network", "none"]);
+        command.args(["--runtime", "runc", "--ulimit", "nofile=1024:1024"]);
+        command.args(["--ulimit", "nproc=1024:1024", "--volume", "/sys:/sys", "--rootfs"]);
+        command.arg(format!("{}:O", root.0.path().display())).arg("/contained").args(arguments);
+        let probe = Probe::start(command.stdin(Stdio::null()));
+        until("lockprobe has attached", || {
+            let pid = inspect(&name)["State"]["Pid"].as_u64().filter(|pid| *pid != 0)?;
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+            let mut names = threads.map(|t| std::fs::read_to_string(t.path().join("comm")));
+            names.any(|n| n.is_ok_and(|n| n.trim() == "lockprobe-ring")).then_some(())
+        });
+        Self { name, probe, _root: root }
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> Ended {
+        let name = self.name;
+        let ended = self.probe.wait();
+        let _ = podman(&["rm", "--force", "--ignore", &name]).output();
+        ended
     }
 }
 

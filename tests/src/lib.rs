@@ -4,6 +4,7 @@
 //! is started is ended, whatever happens to the test; what is waited for is an event, never a
 //! span of time, and is given up on with a sentence after a patience no machine should need.
 
+pub mod cluster;
 pub mod collector;
 pub mod containers;
 pub mod conversations;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use lockprobe_tests::containers::{Container, Root, host_address};
+use lockprobe_tests::cluster::Cluster;
+use lockprobe_tests::containers::{Contained, Container, Root, host_address};
 use lockprobe_tests::probe::Watch;
 use lockprobe_tests::program::{Program, compiled, compiled_statically_with_musl};
 use lockprobe_tests::records::{Records, number, text};
@@ -157,6 +158,28 @@ fn files_of_containers_are_named_as_their_processes_see_them() {
     two.end();
 }
 
+#[test]
+fn from_a_container_of_its_own_it_sees_in_which_the_others_run() {
+    let server = redis();
+    let (port, host) = (server.port.to_string(), host_address());
+    let root = Root::with(&compiled("contained"));
+    let marks = ["--env=AI_AGENT=planner@2"];
+    let mut one = Container::start(&root, &marks, &[host.as_str(), port.as_str(), "-"]);
+    let pid = one.pid;
+    let watch = Contained::lockprobe(&["trace", "--format", "jsonl", "-p", &pid.to_string()]);
+    let said = one.does("mutex");
+    let waiter = one.thread(&said["waiter"]);
+    let id = one.id.clone();
+    one.end();
+    let records = watch.wait().expect(0).records();
+    let wait = records.acquire_of(waiter);
+    assert_eq!((&wait["lock.name"], &wait["process.pid"]), (&"contained_lock".into(), &pid.into()));
+    let attributes = &process(&records, pid)["attributes"];
+    assert_eq!(attributes["container.id"], id, "{attributes}");
+    assert_eq!(attributes["gen_ai.agent.name"], "planner", "{attributes}");
+    assert_eq!(attributes["gen_ai.agent.version"], "2", "{attributes}");
+}
+
 /// A group made by hand as the kubelet makes them; removed when dropped.
 struct PodGroup(Vec<PathBuf>);
 
@@ -187,12 +210,7 @@ impl PodGroup {
 impl Drop for PodGroup {
     fn drop(&mut self) {
         for path in self.0.iter().rev() {
-            lockprobe_tests::until("the group is empty", || {
-                let gone = std::fs::remove_dir(path);
-                // Somebody else may use the outer ones.
-                (gone.is_ok() || path.ends_with("kubepods") || path.ends_with("besteffort"))
-                    .then_some(())
-            });
+            lockprobe_tests::until("the group is empty", || std::fs::remove_dir(path).ok());
         }
     }
 }
@@ -214,4 +232,56 @@ fn a_process_of_a_pod_is_known_by_its_group() {
     assert_eq!(attributes["container.id"], id, "{attributes}");
     assert_eq!(attributes["k8s.pod.uid"], uid, "{attributes}");
     assert_eq!(attributes.get("container.runtime.name"), None, "this layout does not tell");
+}
+
+#[test]
+fn a_process_is_described_again_once_its_pod_is_known() {
+    let uid = format!("74c13223-5a00-11e9-b385-1{:011x}", std::process::id());
+    let id = format!("1{:063x}", std::process::id());
+    let group = PodGroup::new(&uid, &id);
+    let mut cluster = Cluster::start();
+    let mut program = Program::start("scene", ["stay", "60"]);
+    group.add(program.pid());
+    let pid = program.pid();
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let (path, of) = (output.path().to_str().unwrap(), pid.to_string());
+    let probe =
+        cluster.lockprobe("worker-1", &["trace", "--format", "jsonl", "-p", &of, "--output", path]);
+    probe.attached();
+    let asked = [cluster.asked(), cluster.asked()];
+    assert!(
+        text(&asked[0], "path").contains("fieldSelector=spec.nodeName%3Dworker%2D1"),
+        "{asked:?}"
+    );
+    assert_eq!(asked[1]["did"], "watch");
+    program.go_on();
+    let written = || std::fs::read_to_string(path).unwrap();
+    let seen = |mark: &str| {
+        lockprobe_tests::until(mark, || written().contains(mark).then_some(()));
+    };
+    seen(r#""record":"process""#);
+    assert!(written().contains(&uid) && !written().contains("shop-0"));
+    let status = serde_json::json!([{"name": "app", "containerID": format!("containerd://{id}")}]);
+    let owner = serde_json::json!([{"kind": "StatefulSet", "name": "shop", "controller": true}]);
+    let pod = serde_json::json!({
+        "metadata": {"name": "shop-0", "namespace": "prod", "uid": uid, "resourceVersion": "2",
+            "ownerReferences": owner},
+        "spec": {"nodeName": "worker-1"},
+        "status": {"containerStatuses": status},
+    });
+    cluster.tell("ADDED", &pod);
+    seen("shop-0");
+    program.go_on();
+    program.end();
+    let ended = probe.wait().expect(0);
+    assert_eq!(
+        ended.stderr,
+        "lockprobe: Kubernetes: the API server names 0 pods of node worker-1\n"
+    );
+    let records = Records::read(&written());
+    let said: Vec<_> = records.of_kind("process").map(|r| text(r, "service.name")).collect();
+    assert_eq!(said, ["scene", "shop"]);
+    let attributes = &process(&records, pid.into())["attributes"];
+    assert_eq!(attributes["k8s.statefulset.name"], "shop", "{attributes}");
+    assert_eq!(attributes["k8s.container.name"], "app", "{attributes}");
 }

@@ -14,7 +14,8 @@
 //! | systemd | `systemd-nspawn@NAME.service`, `machine-NAME.scope` |
 //! | ECS | `ecs/TASK/ID`, `ecs/TASK/TASK-NUMBER` |
 //!
-//! Where groups are nested, the innermost container counts: `kind` runs nodes as containers.
+//! Where groups are nested, the innermost container counts, for `kind` runs nodes as containers; in
+//! a pod, the pod's. Who may make groups may name them like somebody else's container.
 
 /// What keeps a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +119,9 @@ pub fn container(path: &str) -> Option<Container> {
             pod = Some(uid);
             // What contains the pod is the node.
             found = None;
-        } else if let Some(inner) = of_part(part, before) {
-            found = Some(inner);
+        } else if pod.is_none() || found.is_none() {
+            // What a container of a pod keeps in itself is its own affair.
+            found = of_part(part, before).or(found);
         }
         before = part;
     }

@@ -75,6 +75,7 @@ const PATHS: &[(&str, &str)] = &[
     // A group that the container made for itself, as with systemd in it.
     ("/kubepods/burstable/podUID/A/init.scope", "- A - UID burstable"),
     ("/kubepods.slice/kubepods-podSLICE.slice/cri-containerd-A.scope/system.slice/nginx.service", "containerd A - UID guaranteed"),
+    ("/kubepods/burstable/podUID/A/docker/B", "- A - UID burstable"),
     // The pod itself.
     ("/kubepods/burstable/podUID", "- - - UID burstable"),
     // A static pod.

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use super::command::file_name;
-use crate::enrich::elf::{Elf, contains, read_at};
+use crate::enrich::elf::{Elf, read_at};
 use crate::enrich::maps::Maps;
 
 /// Names of executables, without the version behind, and `process.runtime.name`.
@@ -28,10 +28,10 @@ const EXECUTABLES: &[(&str, &str)] = &[
 const LIBRARIES: &[(&str, &str)] =
     &[("libjvm.so", "jvm"), ("libnode.so", "nodejs"), ("libcoreclr.so", "dotnet")];
 
-/// The magic words before the build settings that Go leaves in each program (`debug/buildinfo` of
-/// its library).
+/// The magic words before the build settings that Go leaves in each program, aligned like this and
+/// in so many bytes from the beginning of the data (`debug/buildinfo` of its library).
 const GO: &[u8] = b"\xff Go buildinf:";
-/// Bytes searched for them: they are at the beginning of the data (cmd/link).
+const ALIGNED: u64 = 16;
 const SEARCHED: u64 = 64 << 10;
 
 /// `process.runtime.name`, where it is certain.
@@ -61,8 +61,11 @@ fn is_go(file: &File) -> bool {
     let Some(elf) = Elf::read(file) else { return false };
     // Where the loader makes the section read-only, it lies in a part that cannot be written.
     elf.loads.iter().filter(|part| !part.code).any(|part| {
-        let bytes = read_at(file, part.offset, part.size.min(SEARCHED) as usize);
-        bytes.is_some_and(|bytes| contains(&bytes, GO))
+        let skipped = part.address.wrapping_neg() % ALIGNED;
+        let length = part.size.min(SEARCHED).saturating_sub(skipped);
+        let bytes = read_at(file, part.offset.saturating_add(skipped), length as usize);
+        let bytes = bytes.unwrap_or_default();
+        bytes.chunks(ALIGNED as usize).any(|at| at.starts_with(GO))
     })
 }
 
