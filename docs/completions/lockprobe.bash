@@ -276,7 +276,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__record)
-            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --output --help"
+            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --lock-pattern --ignore-pattern --row-locks --table-locks --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -318,6 +318,14 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --lock-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -334,12 +342,20 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__replay)
-            opts="-h --format --stacks --output --otlp --lock-name --group-by --help"
+            opts="-h --lock-pattern --ignore-pattern --row-locks --table-locks --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --lock-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "table jsonl folded" -- "${cur}"))
                     return 0
@@ -402,7 +418,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
+            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --lock-pattern --ignore-pattern --row-locks --table-locks --format --stacks --output --otlp --lock-name --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -441,6 +457,14 @@ _lockprobe() {
                     return 0
                     ;;
                 --ring-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lock-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore-pattern)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

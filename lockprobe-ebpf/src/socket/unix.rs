@@ -21,7 +21,7 @@ pub static UNIX_LENGTHS: Array<u64> = Array::with_max_entries(UNIX_LENGTH_WORDS,
 
 /// Room for such a path, and for as much as the verifier thinks may be read.
 #[map]
-pub static UNIX_NAME: PerCpuArray<[u8; ROOM]> = PerCpuArray::with_max_entries(1, 0);
+pub static UNIX_NAME: PerCpuArray<[u64; ROOM / 8]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Numbers of sockets as observation began: the last of each processor's block, by block. In entry
 /// `u32::MAX`, the last block.
@@ -68,7 +68,12 @@ impl Sock {
         let name = UNIX_NAME.get_ptr_mut(0)?;
         // SAFETY: this processor's slot; the helper checks the address and writes at most its size.
         unsafe {
-            *name = [0; ROOM];
+            // Word by word: what the compiler calls instead goes byte by byte.
+            let mut i = 0;
+            while i < ROOM / 8 {
+                name.cast::<u64>().add(i).write_volatile(0);
+                i += 1;
+            }
             let at = (address + UNIX_PATH_AT.load()) as *const _;
             if bpf_probe_read_kernel(name.cast(), length & 0x7f, at) != 0 {
                 return None;
