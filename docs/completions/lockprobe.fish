@@ -45,6 +45,8 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l server -d 
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -l for -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l harvest-every -d 'How often the kernel\'s counts are taken out' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-pattern -d 'Keys of Redis and memcached like this are called after locks: a word of the key, or with `*` the whole key; beside lock, mutex, lease, leader, semaphore; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ignore-pattern -d 'Keys of Redis and memcached like this are never locks; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
 jsonl\t'One JSON object a line'
 folded\t'Stacks and how long was waited there, for flame graph tools'"
@@ -61,6 +63,8 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-files
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l no-servers -d 'Do not follow the clients of lock servers'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; children are followed from a moment after they begin. Ends after 10 s unless --duration says otherwise, 10 min at most'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l row-locks -d 'Show rows that statements lock by their words too (SELECT ... FOR UPDATE), of PostgreSQL and MySQL'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l table-locks -d 'Show tables that LOCK TABLE locks too, of PostgreSQL'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
@@ -71,13 +75,19 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l server -d
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -l for -d 'End after this time' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l harvest-every -d 'How often the kernel\'s counts are taken out' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l lock-pattern -d 'Keys of Redis and memcached like this are called after locks: a word of the key, or with `*` the whole key; beside lock, mutex, lease, leader, semaphore; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ignore-pattern -d 'Keys of Redis and memcached like this are never locks; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l lock-files -d 'Follow lock files too (O_EXCL, mkdir, link, rename): slows every system call of the host'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-servers -d 'Do not follow the clients of lock servers'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l full -d 'Follow every acquisition of a POSIX lock, contended or not, in the processes chosen: counts, exact hold times, order of locks. Costs them about a microsecond each time; children are followed from a moment after they begin. Ends after 10 s unless --duration says otherwise, 10 min at most'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l naive-probes -d 'With --full, probe the entries of functions, whatever that costs'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l row-locks -d 'Show rows that statements lock by their words too (SELECT ... FOR UPDATE), of PostgreSQL and MySQL'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l table-locks -d 'Show tables that LOCK TABLE locks too, of PostgreSQL'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l lock-pattern -d 'Keys of Redis and memcached like this are called after locks: a word of the key, or with `*` the whole key; beside lock, mutex, lease, leader, semaphore; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l ignore-pattern -d 'Keys of Redis and memcached like this are never locks; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
 jsonl\t'One JSON object a line'
 folded\t'Stacks and how long was waited there, for flame graph tools'"
@@ -88,6 +98,8 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l metrics-i
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l row-locks -d 'Show rows that statements lock by their words too (SELECT ... FOR UPDATE), of PostgreSQL and MySQL'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l table-locks -d 'Show tables that LOCK TABLE locks too, of PostgreSQL'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand snapshot" -s p -l pid -d 'Look at this process; may be given several times' -r

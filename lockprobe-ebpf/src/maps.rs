@@ -329,6 +329,20 @@ constants! {
     SK_V6_SERVER = 0;
     /// The client's own.
     SK_V6_CLIENT = 0;
+    /// `sk_type` in `struct sock`.
+    SK_TYPE = 0;
+    /// `sk_socket` in it, and the way on to the number of its inode.
+    SK_SOCKET = 0;
+    /// `vfs_inode.i_ino` in `struct socket_alloc`.
+    SOCKET_INODE = 0;
+    /// `peer` in `struct unix_sock`.
+    UNIX_PEER = 0;
+    /// `addr` in it.
+    UNIX_ADDRESS = 0;
+    /// `len` in `struct unix_address`.
+    UNIX_LENGTH = 0;
+    /// `name` in it, behind the address family.
+    UNIX_PATH_AT = 0;
     /// `skc_net`, and the way on to its number.
     SK_NET = 0;
     /// `ns.inum` in `struct net`.

@@ -1,4 +1,5 @@
-"""Advisory locks of PostgreSQL: arguments are the file of the truth, the port, the client."""
+"""Advisory locks of PostgreSQL: arguments are the file of the truth, the port, the client, and perhaps
+the host, which is a folder for a unix socket."""
 
 import importlib
 import os
@@ -9,11 +10,12 @@ from truth import Truth, child, wait_for
 
 truth = Truth()
 port = int(sys.argv[2])
+host = sys.argv[4] if len(sys.argv) > 4 else "127.0.0.1"
 driver = importlib.import_module(sys.argv[3])
 
 
 def connect(**more):
-    connection = driver.connect(host="127.0.0.1", port=port, user="postgres", dbname="shop", **more)
+    connection = driver.connect(host=host, port=port, user="postgres", dbname="shop", **more)
     connection.autocommit = True
     return connection
 
@@ -78,6 +80,8 @@ def transactions():
     connection = connect()
     connection.autocommit = False
     for end in (connection.commit, connection.rollback):
+        # The transaction has begun, so that what follows is one statement each.
+        do(connection, "SELECT 1")
         for name, call in [
             ("/shop/adv/0:7:1", "pg_advisory_xact_lock(7)"),
             ("/shop/adv/3:4294967291:2", "pg_advisory_xact_lock_shared(3, -5)"),

@@ -1,4 +1,5 @@
-"""redis-py, the blocking client: arguments are the file of the truth, the port, the protocol."""
+"""redis-py, the blocking client: arguments are the file of the truth, the port, the protocol, and
+perhaps the path of a unix socket."""
 
 import sys
 import time
@@ -12,7 +13,8 @@ port, protocol = int(sys.argv[2]), int(sys.argv[3])
 
 
 def client():
-    connected = redis.Redis(port=port, protocol=protocol)
+    where = {"unix_socket_path": sys.argv[4]} if len(sys.argv) > 4 else {"port": port}
+    connected = redis.Redis(protocol=protocol, **where)
     connected.ping()
     return connected
 

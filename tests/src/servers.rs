@@ -54,12 +54,13 @@ impl Server {
         panic!("a server ends as soon as it is started");
     }
 
-    /// redis-server.
+    /// redis-server, at `redis.sock` in its folder too.
     pub fn redis() -> Self {
         Self::start(|home, port| {
             let mut command = Command::new("redis-server");
             command.args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port"]);
             command.arg(port.to_string()).arg("--dir").arg(home);
+            command.arg("--unixsocket").arg(home.join("redis.sock"));
             command
         })
     }

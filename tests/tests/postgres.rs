@@ -23,6 +23,22 @@ fn advisory_locks() {
 }
 
 #[test]
+fn advisory_locks_over_a_unix_socket() {
+    let server = Server::postgres();
+    for driver in ["psycopg2", "psycopg"] {
+        let talk = Talk::check("postgresql", &[server.port], |truth| {
+            let mut command = client("postgres.py", &server, driver, truth);
+            command.push(server.home.path().display().to_string());
+            command
+        });
+        let known = format!("pg://127.0.0.1:{}/shop/", server.port);
+        for record in talk.records.of_kind("acquire") {
+            assert!(text(record, "lock.id").starts_with(&known), "{record}");
+        }
+    }
+}
+
+#[test]
 fn rows_and_tables() {
     let server = Server::postgres();
     for driver in ["psycopg2", "psycopg"] {

@@ -42,6 +42,18 @@ fn redis_py_with_either_protocol() {
 }
 
 #[test]
+fn redis_py_over_a_unix_socket() {
+    let server = Server::redis();
+    let path = server.home.path().join("redis.sock");
+    let talk = check(&python("redis_py.py"), &[&server], &["3", path.to_str().expect("UTF-8")]);
+    // As it would be over TCP: a lock is the same for all clients of this host.
+    let known = format!("redis://127.0.0.1:{}/0/", server.port);
+    for record in talk.records.of_kind("acquire") {
+        assert!(text(record, "lock.id").starts_with(&known), "{record}");
+    }
+}
+
+#[test]
 fn valkey_py_and_commands_that_compare() {
     check(&python("valkey_py.py"), &[&Server::valkey()], &[]);
 }

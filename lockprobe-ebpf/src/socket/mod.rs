@@ -9,11 +9,12 @@ mod interest;
 mod redis;
 mod sock;
 pub mod tls;
+mod unix;
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_probe_read_kernel};
 use lockprobe_ebpf::wire::{
-    BytesRecord, ClosedRecord, ConnectionRecord, Counter, Socket, bytes_flag, dialect, kind,
-    socket_flag,
+    BytesRecord, ClosedRecord, ConnectionRecord, Counter, Socket, UNIX_PORT_BITS, bytes_flag,
+    dialect, kind, socket_flag,
 };
 
 use crate::emit::{self, count};
@@ -28,27 +29,32 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 /// MSG_PEEK: what is received will be received again.
 const PEEK: i32 = 2;
+/// 127.0.0.1.
+const HERE: [u8; 16] = [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// After so long without a byte nothing is owed on a connection with many requests under way.
 const QUIET: u64 = 200_000_000;
 
 /// Something was sent or received.
 #[inline(always)]
 pub fn talked(sock: Sock, length: i32, flags: i32, sent: bool) {
-    if length <= 0 || !sock.is_to_server() || (!sent && flags & PEEK != 0) {
+    if length <= 0 || (!sent && flags & PEEK != 0) {
         return;
     }
+    let unix = if sock.is_to_server() {
+        0
+    } else if sock.is_unix() {
+        match sock.unix_server() {
+            Some(server) => server,
+            None => return,
+        }
+    } else {
+        return;
+    };
     let task = Task::current();
     if !filter::is_target(task.tgid()) {
         return;
     }
-    let known = SOCKETS.get_ptr_mut(sock.address());
-    let socket = match known {
-        Some(socket) => socket,
-        None => {
-            let Some(socket) = note(sock, socket_flag::JOINED) else { return };
-            socket
-        }
-    };
+    let Some(socket) = (if unix == 0 { met(sock) } else { met_unix(sock, unix) }) else { return };
     // SAFETY: a value of the map. Two threads that use one connection at once may count wrongly;
     // what is said of offsets then makes the agent join the stream anew.
     let socket = unsafe { &mut *socket };
@@ -119,17 +125,50 @@ fn said(task: Task, socket: &mut Socket, call: &mut Call, sent: bool) -> bool {
     chosen
 }
 
+/// The entry of a connection, which is made if it is not known.
+#[inline(always)]
+fn met(sock: Sock) -> Option<*mut Socket> {
+    match SOCKETS.get_ptr_mut(sock.address()) {
+        Some(socket) => Some(socket),
+        None => note(sock, socket_flag::JOINED),
+    }
+}
+
+/// The same for a unix socket. That it begins or ends is told by nothing: the first is found by its
+/// number, and the second is found out when another has its address.
+#[inline(always)]
+fn met_unix(sock: Sock, server: u32) -> Option<*mut Socket> {
+    let cookie = sock.cookie();
+    if let Some(socket) = SOCKETS.get_ptr_mut(sock.address()) {
+        // SAFETY: a value of the map, copied at once.
+        let known = unsafe { *socket };
+        if known.cookie == cookie {
+            return Some(socket);
+        }
+        if known.flags & socket_flag::ANNOUNCED != 0 {
+            closed(known.id);
+        }
+    }
+    let flags = u32::from(sock.may_be_old()) * socket_flag::JOINED;
+    let (port, dialect) = (server & ((1 << UNIX_PORT_BITS) - 1), server >> UNIX_PORT_BITS);
+    enter(sock, Socket { dialect, flags, cookie, port, ..Socket::default() })
+}
+
 /// A connection that was not known; its entry.
 #[inline(always)]
 fn note(sock: Sock, flags: u32) -> Option<*mut Socket> {
     let port = u32::from(sock.server_port());
     // SAFETY: a value of the map, copied at once.
     let dialect = DIALECTS.get_ptr(port).map(|dialect| unsafe { *dialect })?;
+    enter(sock, Socket { dialect, flags, ..Socket::default() })
+}
+
+#[inline(always)]
+fn enter(sock: Sock, mut socket: Socket) -> Option<*mut Socket> {
     let address = sock.address();
     // SAFETY: no arguments.
     let chance = u64::from(unsafe { bpf_get_prandom_u32() });
-    let id = emit::now() << 12 | chance & 0xfff;
-    let socket = Socket { id, dialect, flags, ..Socket::default() };
+    socket.id = emit::now() << 12 | chance & 0xfff;
     SOCKETS.insert(address, socket, 0).ok()?;
     SOCKETS.get_ptr_mut(address)
 }
@@ -226,11 +265,19 @@ fn announce(sock: Sock, task: Task, socket: &mut Socket) {
     record.namespace = sock.namespace();
     record.dialect = socket.dialect;
     record.flags = socket.flags;
-    record.family = sock.family();
-    record.client_port = sock.client_port();
-    record.server_port = sock.server_port();
     record.reserved = [0; 3];
-    sock.addresses(&mut record.client, &mut record.server);
+    if socket.port == 0 {
+        record.family = sock.family();
+        record.client_port = sock.client_port();
+        record.server_port = sock.server_port();
+        sock.addresses(&mut record.client, &mut record.server);
+    } else {
+        // Called after where clients over TCP meet the same server: a lock is the same for all.
+        record.family = AF_INET;
+        record.client_port = 0;
+        record.server_port = socket.port as u16;
+        (record.client, record.server) = (HERE, HERE);
+    }
     emit::submit(entry);
 }
 

@@ -7,7 +7,7 @@ use crate::maps::*;
 
 /// A socket: typed, never null.
 #[derive(Clone, Copy)]
-pub struct Sock(*const u8);
+pub struct Sock(pub(super) *const u8);
 
 // include/net/sock.h, `struct sock_common`: the pairs of addresses and of ports are the first
 // members, the family follows the ports. They have no names of their own in the type information,
@@ -25,7 +25,7 @@ impl Sock {
     }
 
     #[inline(always)]
-    fn load<T: Copy>(self, offset: usize) -> T {
+    pub(super) fn load<T: Copy>(self, offset: usize) -> T {
         // SAFETY: the verifier checks offset and size against the type of the pointer.
         unsafe { core::ptr::read_volatile(self.0.add(offset).cast::<T>()) }
     }

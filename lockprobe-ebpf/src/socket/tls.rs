@@ -51,7 +51,8 @@ pub fn pair(sock: Sock, task: Task, socket: &mut Socket, first: bool) {
     // Found later, something may have been said already.
     let late = !first || socket.flags & socket_flag::JOINED != 0;
     let flags = u32::from(late) * socket_flag::JOINED;
-    let mut session = Socket { id: socket.id, dialect: socket.dialect, flags, ..Socket::default() };
+    let Socket { id, dialect, port, .. } = *socket;
+    let mut session = Socket { id, dialect, port, flags, ..Socket::default() };
     announce(sock, task, &mut session);
     let _ = TLS_SESSIONS.insert(key, session, 0);
 }

@@ -22,7 +22,10 @@ pub use lock_file::Latest;
 pub use lock_file::{CALLS, LockFileRecord, Maker, PATH_BYTES, lock_file_event, made, name_call};
 pub use process::{ProcessRecord, process_event};
 pub use socket::{BytesRecord, ClosedRecord, ConnectionRecord, PIECES, PIECES_A_CALL, PORT_WORDS};
-pub use socket::{Socket, TlsCall, TlsKey, bytes_flag, dialect, socket_flag};
+pub use socket::{
+    SOCKET_BLOCK, Socket, TlsCall, TlsKey, UNIX_LENGTH_WORDS, UNIX_PATH, UNIX_PORT_BITS,
+};
+pub use socket::{bytes_flag, dialect, socket_flag};
 pub use standing::Standing;
 pub use wait::{Thread, Wait, WaitRecord, call, reason, state, wait_flag};
 

@@ -69,11 +69,27 @@ pub struct Socket {
     pub received: u64,
     /// When something last went over it.
     pub last_ns: u64,
+    /// Of a unix socket, the kernel's own number of it: another one may come to its address.
+    pub cookie: u64,
     /// One of [`dialect`].
     pub dialect: u32,
     /// Bits of [`socket_flag`].
     pub flags: u32,
+    /// Of a unix socket, the TCP port at which the same server is known; else 0.
+    pub port: u32,
+    /// Zero.
+    pub reserved: u32,
 }
+
+/// Bytes of the path of a unix socket (`sun_path`).
+pub const UNIX_PATH: usize = 108;
+/// Words of the map of lengths of such paths, a bit a length.
+pub const UNIX_LENGTH_WORDS: u32 = 2;
+/// The kernel numbers sockets in blocks of so many, one processor a block (`LAST_INO_BATCH` of
+/// fs/inode.c).
+pub const SOCKET_BLOCK: u32 = 1024;
+/// Bits of a value of the `UNIX_SERVERS` map that are the port; those above are the dialect.
+pub const UNIX_PORT_BITS: u32 = 16;
 
 /// A call of a TLS library a thread is in: value of the `TLS_CALLS` map.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -178,4 +194,4 @@ pub struct BytesRecord {
 }
 
 const _: () = assert!(size_of::<BytesRecord>() == 72);
-const _: () = assert!(size_of::<Socket>() == 40);
+const _: () = assert!(size_of::<Socket>() == 56);

@@ -1,8 +1,9 @@
 //! Holders of servers' locks that are stopped past the time of their next renewal.
 //!
 //! Nobody has to wait for it: a holder that renews its lease in regular intervals, has missed two of
-//! them, and is stopped or frozen, will lose its lock unless it goes on in time. Of one that others
-//! wait for, [`super::holder`] tells.
+//! them, and is stopped or frozen, will lose its lock unless it goes on in time; so will one of which
+//! the thread that renews has not come back from where no signal reaches it: from a disk, a network
+//! file system. Of one that others wait for, [`super::holder`] tells.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,10 +31,26 @@ pub struct Paused {
     going_on: BTreeMap<Key, Finding>,
 }
 
-/// Whom to look at: all threads of a process are stopped at once, and the first one is there for as
-/// long as the process is.
+/// All threads of a process are stopped at once, and the first one is there for as long as the process
+/// is.
 fn first(hold: &RemoteHold) -> ThreadId {
     ThreadId { pid: hold.thread.id.pid, tid: hold.thread.id.pid }
+}
+
+/// Whom to look at: the first, and the one that renews.
+fn looked_at(hold: &RemoteHold) -> [ThreadId; 2] {
+    [first(hold), hold.renewer]
+}
+
+/// What keeps a holder from going on, if it does nothing else.
+fn hindrance<'a>(hold: &RemoteHold, activities: &'a Activities) -> Option<&'a Seen> {
+    let stopped = |seen: &&Seen| {
+        matches!(seen.activity.doing, Doing::Stopped | Doing::Traced | Doing::Frozen)
+    };
+    // Any other thread may sleep where it likes.
+    let stuck = |seen: &&Seen| seen.activity.doing == Doing::DiskSleep;
+    let renewer = || activities.of(hold.renewer).filter(stuck);
+    activities.of(first(hold)).filter(stopped).or_else(renewer)
 }
 
 /// Holders that have missed renewals and ought to be looked at now.
@@ -43,7 +60,8 @@ pub fn worth_a_look<'a>(
     now: u64,
 ) -> Vec<ThreadId> {
     let looked = |id: ThreadId| activities.of(id).map_or(0, |seen| seen.activity.time);
-    let mut due: Vec<(u64, ThreadId)> = overdue.map(first).map(|id| (looked(id), id)).collect();
+    let mut due: Vec<(u64, ThreadId)> =
+        overdue.flat_map(looked_at).map(|id| (looked(id), id)).collect();
     due.retain(|(looked, _)| now.saturating_sub(*looked) >= LOOK_EVERY);
     due.sort_unstable();
     due.dedup();
@@ -62,7 +80,7 @@ impl Paused {
     ) -> Vec<Finding> {
         let mut stopped: BTreeMap<Key, (&RemoteHold, &Seen)> = BTreeMap::new();
         for hold in overdue {
-            if let Some(seen) = activities.of(first(hold)).filter(|seen| is_stopped(seen)) {
+            if let Some(seen) = hindrance(hold, activities) {
                 stopped.insert((hold.lock.id, hold.thread.id, hold.since), (hold, seen));
             }
         }
@@ -86,10 +104,6 @@ impl Paused {
     pub fn going_on(&self) -> impl Iterator<Item = &Finding> {
         self.going_on.values()
     }
-}
-
-fn is_stopped(seen: &Seen) -> bool {
-    matches!(seen.activity.doing, Doing::Stopped | Doing::Traced | Doing::Frozen)
 }
 
 fn finding(hold: &RemoteHold, seen: &Seen, now: u64) -> Finding {
@@ -138,6 +152,7 @@ mod tests {
             lease: Some(5000 * MS),
             renewed: 0,
             renewals: 3,
+            renewer: ThreadId { pid: 10, tid: 12 },
             connection: 1,
             server: ([127, 0, 0, 1], 6379).into(),
             attempt: None,
@@ -148,7 +163,13 @@ mod tests {
     }
 
     fn look(activities: &mut Activities, time: u64, doing: Doing) {
-        let id = ThreadId { pid: 10, tid: 10 };
+        for tid in [10, 12] {
+            look_at(activities, tid, time, doing);
+        }
+    }
+
+    fn look_at(activities: &mut Activities, tid: u32, time: u64, doing: Doing) {
+        let id = ThreadId { pid: 10, tid };
         let (call, name) = (String::new(), "h".to_owned());
         let seen = Activity { id, time, doing, call, switches: 0, start_ticks: 0, name };
         activities.learn(seen);
@@ -161,7 +182,7 @@ mod tests {
         let mut found = Vec::new();
         for time in [1000, 1250, 1500].map(|t| t * MS) {
             let due = worth_a_look([&hold].into_iter(), &activities, time);
-            assert_eq!(due, [ThreadId { pid: 10, tid: 10 }]);
+            assert_eq!(due, [10, 12].map(|tid| ThreadId { pid: 10, tid }));
             assert!(worth_a_look([].into_iter(), &activities, time).is_empty());
             look(&mut activities, time, Doing::Stopped);
             assert!(worth_a_look([&hold].into_iter(), &activities, time + MS).is_empty());
@@ -175,6 +196,24 @@ mod tests {
         assert_eq!(over.iter().map(|f| f.ended).collect::<Vec<_>>(), [Some(1600 * MS)]);
         assert_eq!(over[0].id, one.id);
         assert_eq!(paused.going_on().count(), 0);
+    }
+
+    #[test]
+    fn a_thread_that_renews_and_does_not_come_back_from_the_kernel_is_paused() {
+        for (tid, findings) in [(10, 0), (11, 0), (12, 1)] {
+            let (mut paused, mut activities) = (Paused::default(), Activities::default());
+            let (hold, table) = (hold(), LockTable::default());
+            let mut found = Vec::new();
+            for time in [1000, 1250, 1500].map(|t| t * MS) {
+                look(&mut activities, time, Doing::Sleeping);
+                found.extend(paused.check([&hold].into_iter(), &table, &activities, time));
+            }
+            for time in [1750, 2000, 2250].map(|t| t * MS) {
+                look_at(&mut activities, tid, time, Doing::DiskSleep);
+                found.extend(paused.check([&hold].into_iter(), &table, &activities, time));
+            }
+            assert_eq!(found.len(), findings, "thread {tid}");
+        }
     }
 
     #[test]

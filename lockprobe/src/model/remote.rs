@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{LockDescription, Mode, SpanId, Thread, TraceContext};
+use super::{LockDescription, Mode, SpanId, Thread, ThreadId, TraceContext};
 
 /// One step of a client with a lock that a server keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,6 +142,8 @@ pub struct RemoteHold {
     pub renewed: u64,
     /// How often it was prolonged.
     pub renewals: u32,
+    /// The thread that did so last, or else was given it.
+    pub renewer: ThreadId,
     /// Over which connection.
     pub connection: u64,
     /// The server.

@@ -134,8 +134,16 @@ impl Talks {
         }
     }
 
-    /// A process ended.
+    /// A process ended. With it end the connections it used last of which no end is told: those over
+    /// unix sockets, which have no port of the client.
     pub fn exited(&mut self, time: u64, pid: u32) {
+        let ended = |talk: &Talk| talk.connection.client.port() == 0 && talk.thread.id.pid == pid;
+        let mut over: Vec<u64> =
+            self.talks.iter().filter(|(_, talk)| ended(talk)).map(|(id, _)| *id).collect();
+        over.sort_unstable();
+        for connection in over {
+            self.observe(TalkSeen::Closed { time, connection });
+        }
         self.exits.push((time, pid));
     }
 

@@ -340,6 +340,7 @@ fn remote() -> Vec<Record> {
         lease: Some(1_000),
         renewed: 1_000,
         renewals: 0,
+        renewer: thread().id,
         connection: 1,
         server,
         attempt: None,

@@ -41,7 +41,7 @@ pub fn tell(
     }
     if let Some(notice) = &finding.remote {
         let title = format!("{}{}:", what(finding), at(finding.formed));
-        return Told { title, lines: remote::lines(notice, finding.kind, process) };
+        return Told { title, lines: remote::lines(notice, finding, process) };
     }
     let age = duration(finding.found.saturating_sub(finding.formed));
     let title = match at(finding.found) {

@@ -1,6 +1,6 @@
 //! Findings about servers' locks in words.
 
-use crate::model::{Finding, FindingKind, Notice, NoticeKind};
+use crate::model::{Doing, Finding, FindingKind, Notice, NoticeKind};
 use crate::sinks::{duration, thread_label};
 
 /// What it is, as the beginning of a title.
@@ -21,7 +21,7 @@ pub fn what(finding: &Finding) -> String {
 }
 
 /// The evidence.
-pub fn lines(notice: &Notice, kind: FindingKind, process: &dyn Fn(u32) -> String) -> Vec<String> {
+pub fn lines(notice: &Notice, finding: &Finding, process: &dyn Fn(u32) -> String) -> Vec<String> {
     let hold = &notice.hold;
     let who = process(hold.thread.id.pid);
     let since = duration(notice.time.saturating_sub(hold.since));
@@ -36,7 +36,7 @@ pub fn lines(notice: &Notice, kind: FindingKind, process: &dyn Fn(u32) -> String
     let other = notice.other.as_ref().map(|(thread, _)| {
         format!("{} of {}", thread_label(&thread.name(), thread.id), process(thread.id.pid))
     });
-    lines.push(match kind {
+    lines.push(match finding.kind {
         FindingKind::StaleHolder => {
             format!("the lease is over, and {who} goes on without having let go: another may get the lock")
         }
@@ -56,7 +56,12 @@ pub fn lines(notice: &Notice, kind: FindingKind, process: &dyn Fn(u32) -> String
         FindingKind::HolderPaused => {
             let left = hold.deadline.map(|end| duration(end.saturating_sub(notice.time)));
             let left = left.map(|left| format!(" in {left}")).unwrap_or_default();
-            format!("{who} is stopped or frozen and has missed renewals: it will lose the lock{left}")
+            let asleep = finding.holder.as_ref().is_some_and(|a| a.doing == Doing::DiskSleep);
+            let how = match asleep {
+                true => "sleeps where no signal reaches it (state D)",
+                false => "is stopped or frozen",
+            };
+            format!("{who} {how} and has missed renewals: it will lose the lock{left}")
         }
         FindingKind::ThunderingHerd => {
             let many = if let NoticeKind::Herd(many) = notice.what { many } else { 0 };

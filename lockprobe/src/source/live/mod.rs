@@ -26,6 +26,7 @@ mod synthetic;
 mod tables;
 mod targets;
 mod tls;
+mod unix;
 mod verdicts;
 mod waits;
 
@@ -95,6 +96,8 @@ pub struct Live {
     synthetic: Option<Synthetic>,
     add_target: Sender<(u32, Sender<()>)>,
     cost: Option<full::Cost>,
+    /// Goes on as long as we do.
+    _unix: Option<unix::UnixServers>,
 }
 
 impl Live {
@@ -122,6 +125,8 @@ impl Live {
         for &pid in &pids {
             let _ = tables.targets.insert(pid, 1, 0);
         }
+        let follows = attach && follows_servers(options);
+        let unix = follows.then(|| unix::UnixServers::follow(&mut ebpf, &options.servers));
         let (attached, synthetic) = if attach {
             if options.lock_files {
                 lock_files::prepare(&mut ebpf)?;
@@ -158,6 +163,7 @@ impl Live {
             synthetic,
             add_target,
             cost,
+            _unix: unix.flatten(),
         })
     }
 

@@ -19,7 +19,16 @@ const PROGRAMS: [(&str, &str); 3] = [
 pub const OLDEST_KERNEL: (u32, u32) = (6, 3);
 
 /// Structures whose members [`constants`] asks for.
-pub const STRUCTURES: [&str; 2] = ["sock_common", "net"];
+pub const STRUCTURES: [&str; 8] = [
+    "sock_common",
+    "net",
+    "sock",
+    "socket_alloc",
+    "inode",
+    "unix_sock",
+    "unix_address",
+    "sockaddr_un",
+];
 
 /// Ports, and what is spoken there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +57,11 @@ impl Servers {
         self
     }
 
+    /// What is spoken at a port.
+    pub fn at(&self, port: u16) -> Option<Dialect> {
+        self.0.iter().find(|known| known.0 == port).map(|known| known.1)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -55,7 +69,7 @@ impl Servers {
 }
 
 /// The number of a dialect in records.
-fn number(dialect: Dialect) -> u32 {
+pub fn number(dialect: Dialect) -> u32 {
     // The order of `Dialect::ALL` is that of the numbers; a test holds them together.
     Dialect::ALL.iter().position(|d| *d == dialect).map_or(0, |at| at as u32 + 1)
 }
@@ -68,7 +82,19 @@ pub fn constants(get: &Members<'_>) -> Result<Vec<Constant>, Error> {
         ("SK_V6_CLIENT", get("sock_common", "skc_v6_rcv_saddr").unwrap_or(0)),
         ("SK_NET", get("sock_common", "skc_net")?),
         ("NET_INUM", get("net", "ns")? + get("ns_common", "inum")?),
+        // Without them unix sockets are not followed.
+        ("SK_TYPE", get("sock", "sk_type").unwrap_or(0)),
+        ("SK_SOCKET", get("sock", "sk_socket").unwrap_or(0)),
+        ("SOCKET_INODE", sum(get("socket_alloc", "vfs_inode"), get("inode", "i_ino"))),
+        ("UNIX_PEER", get("unix_sock", "peer").unwrap_or(0)),
+        ("UNIX_ADDRESS", get("unix_sock", "addr").unwrap_or(0)),
+        ("UNIX_LENGTH", get("unix_address", "len").unwrap_or(0)),
+        ("UNIX_PATH_AT", sum(get("unix_address", "name"), get("sockaddr_un", "sun_path"))),
     ])
+}
+
+fn sum(first: Result<u64, Error>, second: Result<u64, Error>) -> u64 {
+    first.ok().zip(second.ok()).map_or(0, |(first, second)| first + second)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoint, Error> {

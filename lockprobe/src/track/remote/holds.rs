@@ -226,6 +226,7 @@ impl Holds {
             lease: granted.lease,
             renewed: granted.time,
             renewals: 0,
+            renewer: granted.thread.id,
             connection: granted.connection,
             server: granted.server,
             attempt: attempt.map(|_| span),
@@ -265,6 +266,7 @@ impl Holds {
         }
         hold.gaps.push(step.time.saturating_sub(hold.remote.renewed));
         hold.remote.renewals += 1;
+        hold.remote.renewer = step.thread.id;
         hold.remote.renewed = step.time;
         hold.overrun = false;
         if lease.is_some() {
