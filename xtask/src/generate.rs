@@ -17,6 +17,8 @@ const FILES: &[(&[&str], &str)] = &[
     (&["completions", "fish"], "docs/completions/lockprobe.fish"),
     (&["schema"], "docs/schema/records.schema.json"),
     (&["snapshot-schema"], "docs/schema/snapshot.schema.json"),
+    (&["configuration"], "docs/configuration.md"),
+    (&["configuration-schema"], "docs/schema/configuration.schema.json"),
 ];
 
 /// Writes every file.

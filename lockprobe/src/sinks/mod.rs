@@ -8,6 +8,7 @@ use crate::model::Record;
 pub mod console;
 pub mod folded;
 pub mod jsonl;
+pub mod log;
 pub mod otlp;
 mod outlet;
 pub mod snapshot;
