@@ -6,6 +6,7 @@
 
 pub mod collector;
 pub mod conversations;
+pub mod daemon;
 pub mod freezer;
 pub mod kernel;
 pub mod kinds;

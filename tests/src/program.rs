@@ -128,8 +128,13 @@ impl Program {
 
     /// Tells it to go on.
     pub fn go_on(&mut self) {
+        self.tell("");
+    }
+
+    /// Tells it this.
+    pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("open until told to end");
-        stdin.write_all(b"\n").expect("the program listens");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("the program listens");
     }
 
     /// Sends a signal.
