@@ -279,13 +279,13 @@ impl From<Said> for AgentMatch {
         let selector = Selector {
             exe: said.exe,
             command: said.command,
-            env: said.env.into_iter().collect(),
+            env: said.env,
             port: said.port,
             cgroup: said.cgroup,
             container: said.container,
             namespace: said.namespace,
             pod: said.pod,
-            pod_labels: said.pod_labels.into_iter().collect(),
+            pod_labels: said.pod_labels,
         };
         Self { selector, thread: said.thread }
     }

@@ -82,7 +82,7 @@ log: {level: debug}
     assert_eq!(settings.capture.stacks.threshold, 20_000_000);
     assert_eq!(settings.capture.ring_size, 65_536);
     assert_eq!(settings.capture.servers.ports[&7002], "etcd");
-    assert_eq!(settings.targets.include[0].env, [("ROLE".into(), "planner-*".into())]);
+    assert_eq!(settings.targets.include[0].env["ROLE"], "planner-*");
     assert_eq!(settings.targets.include[1].port, Some(8080));
     assert_eq!(settings.targets.exclude[0].cgroup.as_deref(), Some("/system.slice/*"));
     let rule = &settings.agents.rules[0];

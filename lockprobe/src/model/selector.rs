@@ -1,5 +1,7 @@
 //! Which processes are meant: what a user says of them.
 
+use std::collections::BTreeMap;
+
 /// Processes for which all that is given here holds. Globs are those of shells; one for executables
 /// without a slash is matched against the file name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,7 +11,7 @@ pub struct Selector {
     /// Regular expression for the command line, its words joined by blanks.
     pub command: Option<String>,
     /// Environment the process was started with: name, and glob for the value.
-    pub env: Vec<(String, String)>,
+    pub env: BTreeMap<String, String>,
     /// TCP port it listens at.
     pub port: Option<u16>,
     /// Glob for the path of one of its control groups; `*` stands for slashes too.
@@ -21,7 +23,7 @@ pub struct Selector {
     /// Glob for the name of its pod.
     pub pod: Option<String>,
     /// Labels of its pod: name, and glob for the value.
-    pub pod_labels: Vec<(String, String)>,
+    pub pod_labels: BTreeMap<String, String>,
 }
 
 impl Selector {

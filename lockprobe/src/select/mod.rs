@@ -7,6 +7,7 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use pattern::{Glob, PATTERN_BYTES, Words, glob, path_glob, words};
@@ -68,8 +69,8 @@ impl Matcher {
         let plain = |name: &str, pattern: &Option<String>| {
             pattern.as_deref().map(glob).transpose().map_err(|e| key(name, e))
         };
-        let named = |name: &str, pairs: &[(String, String)]| {
-            let one = |(n, p): &(String, String)| Ok((n.clone(), glob(p)?));
+        let named = |name: &str, pairs: &BTreeMap<String, String>| {
+            let one = |(n, p): (&String, &String)| Ok((n.clone(), glob(p)?));
             pairs.iter().map(one).collect::<Result<Vec<_>, String>>().map_err(|e| key(name, e))
         };
         Ok(Self {
@@ -132,7 +133,7 @@ impl Matcher {
             || said.namespace.is_some()
             || said.pod.is_some()
             || !said.pod_labels.is_empty();
-        needs.variables.extend(said.env.iter().map(|(name, _)| name.clone()));
+        needs.variables.extend(said.env.keys().cloned());
     }
 }
 

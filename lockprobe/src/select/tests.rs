@@ -38,10 +38,10 @@ fn each_key_tells_processes_apart() {
         (|s| s.exe = Some("python".into()), false),
         (|s| s.command = Some("worker\\.py .*orders$".into()), true),
         (|s| s.command = Some("^worker".into()), false),
-        (|s| s.env = vec![("ROLE".into(), "planner-*".into())], true),
-        (|s| s.env = vec![("ROLE".into(), "critic".into())], false),
-        (|s| s.env = vec![("EMPTY".into(), "*".into())], true),
-        (|s| s.env = vec![("UNSET".into(), "*".into())], false),
+        (|s| s.env = [("ROLE".into(), "planner-*".into())].into(), true),
+        (|s| s.env = [("ROLE".into(), "critic".into())].into(), false),
+        (|s| s.env = [("EMPTY".into(), "*".into())].into(), true),
+        (|s| s.env = [("UNSET".into(), "*".into())].into(), false),
         (|s| s.port = Some(9000), true),
         (|s| s.port = Some(9001), false),
         (|s| s.cgroup = Some("/kubepods*".into()), true),
@@ -53,11 +53,11 @@ fn each_key_tells_processes_apart() {
         (|s| s.namespace = Some("sh?p".into()), true),
         (|s| s.namespace = Some("default".into()), false),
         (|s| s.pod = Some("planner-*".into()), true),
-        (|s| s.pod_labels = vec![("app".into(), "planner".into())], true),
+        (|s| s.pod_labels = [("app".into(), "planner".into())].into(), true),
         (
             |s| {
                 s.pod_labels =
-                    vec![("app".into(), "planner".into()), ("tier".into(), "front".into())]
+                    [("app".into(), "planner".into()), ("tier".into(), "front".into())].into()
             },
             false,
         ),
@@ -102,8 +102,8 @@ fn exclusion_is_stronger_than_inclusion() {
 #[test]
 fn only_what_is_needed_is_asked_for() {
     let exe = selector(|s| s.exe = Some("a".into()));
-    let env = selector(|s| s.env = vec![("B".into(), "x".into()), ("A".into(), "y".into())]);
-    let again = selector(|s| s.env = vec![("A".into(), "z".into())]);
+    let env = selector(|s| s.env = [("B".into(), "x".into()), ("A".into(), "y".into())].into());
+    let again = selector(|s| s.env = [("A".into(), "z".into())].into());
     let needs = Choice::new(&[exe, env], &[again]).unwrap().needs();
     assert_eq!(needs.variables, ["A", "B"]);
     assert!(needs.executable && !needs.command && !needs.ports && !needs.whereabouts);
@@ -120,7 +120,7 @@ fn what_is_no_pattern_is_named() {
         ),
         (|s| s.command = Some("(\\w{1000}){1000}".into()), "too much memory"),
         (|s| s.pod = Some(String::new()), "include[0].pod: an empty pattern"),
-        (|s| s.env = vec![("A".into(), "{".into())], "include[0].env: `{`"),
+        (|s| s.env = [("A".into(), "{".into())].into(), "include[0].env: `{`"),
     ];
     for (change, expected) in bad {
         let error = Choice::new(&[selector(*change)], &[]).unwrap_err();
