@@ -4,6 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use lockprobe_tests::collector::Dead;
 use lockprobe_tests::daemon::{Daemon, Services};
 use lockprobe_tests::kernel::{programs, until_only};
 use lockprobe_tests::probe::{Probe, binary, lockprobe, run};
@@ -354,6 +355,30 @@ fn an_output_that_fails_ends_alone() {
     Services::contend(&mut one, "contend");
     let over = daemon.end();
     assert_eq!(over.status, 0, "{}", over.log);
+}
+
+#[test]
+fn the_end_waits_for_a_collector_no_longer_than_it_may_and_a_second_signal_not_at_all() {
+    let services = Services::new();
+    let mut one = services.start("one");
+    for (again, status) in [(false, 9), (true, 128 + libc::SIGTERM)] {
+        let dead = Dead::new();
+        let daemon = Daemon::start(&format!("{ONE}otlp: {{endpoint: \"{}\"}}", dead.url()));
+        let pid = Services::contend(&mut one, "contend");
+        daemon.until_waits(pid, 1);
+        daemon.signal(libc::SIGTERM);
+        daemon.until_logged("lockprobe ends", 1);
+        let begun = Instant::now();
+        if again {
+            daemon.signal(libc::SIGTERM);
+        }
+        let over = daemon.over();
+        assert_eq!(over.status, status, "{}", over.log);
+        assert!(begun.elapsed() < Duration::from_secs(if again { 3 } else { 12 }), "{}", over.log);
+        if !again {
+            assert!(over.log.contains("records were lost output=otlp"), "{}", over.log);
+        }
+    }
 }
 
 #[test]
