@@ -19,6 +19,9 @@ _lockprobe() {
             lockprobe,bench)
                 cmd="lockprobe__subcmd__bench"
                 ;;
+            lockprobe,config)
+                cmd="lockprobe__subcmd__config"
+                ;;
             lockprobe,deadlocks)
                 cmd="lockprobe__subcmd__deadlocks"
                 ;;
@@ -43,14 +46,32 @@ _lockprobe() {
             lockprobe,replay)
                 cmd="lockprobe__subcmd__replay"
                 ;;
+            lockprobe,run)
+                cmd="lockprobe__subcmd__run"
+                ;;
             lockprobe,snapshot)
                 cmd="lockprobe__subcmd__snapshot"
                 ;;
             lockprobe,trace)
                 cmd="lockprobe__subcmd__trace"
                 ;;
+            lockprobe__subcmd__config,schema)
+                cmd="lockprobe__subcmd__config__subcmd__schema"
+                ;;
+            lockprobe__subcmd__config,show)
+                cmd="lockprobe__subcmd__config__subcmd__show"
+                ;;
+            lockprobe__subcmd__config,validate)
+                cmd="lockprobe__subcmd__config__subcmd__validate"
+                ;;
             lockprobe__subcmd__generate,completions)
                 cmd="lockprobe__subcmd__generate__subcmd__completions"
+                ;;
+            lockprobe__subcmd__generate,configuration)
+                cmd="lockprobe__subcmd__generate__subcmd__configuration"
+                ;;
+            lockprobe__subcmd__generate,configuration-schema)
+                cmd="lockprobe__subcmd__generate__subcmd__configuration__subcmd__schema"
                 ;;
             lockprobe__subcmd__generate,man)
                 cmd="lockprobe__subcmd__generate__subcmd__man"
@@ -68,7 +89,7 @@ _lockprobe() {
 
     case "${cmd}" in
         lockprobe)
-            opts="-h -V --help --version trace record replay snapshot deadlocks doctor demo generate bench demo-workload exec-when-told"
+            opts="-h -V --help --version trace run config record replay snapshot deadlocks doctor demo generate bench demo-workload exec-when-told"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -104,6 +125,74 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__config)
+            opts="-h --help validate show schema"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__config__subcmd__schema)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__config__subcmd__show)
+            opts="-c -h --config --set --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__config__subcmd__validate)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -206,7 +295,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__generate)
-            opts="-h --help man completions schema snapshot-schema"
+            opts="-h --help man completions schema snapshot-schema configuration configuration-schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -221,6 +310,34 @@ _lockprobe() {
             ;;
         lockprobe__subcmd__generate__subcmd__completions)
             opts="-h --help bash elvish fish powershell zsh"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__generate__subcmd__configuration)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__generate__subcmd__configuration__subcmd__schema)
+            opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -366,6 +483,32 @@ _lockprobe() {
                     ;;
                 --group-by)
                     COMPREPLY=($(compgen -W "lock call-site name" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__run)
+            opts="-c -h --config --set --dry-run --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

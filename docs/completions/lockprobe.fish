@@ -27,6 +27,8 @@ end
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -s V -l version -d 'Print version'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "trace" -d 'Show lock waits as they end, and sums at the end'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "run" -d 'Observe for good, as a service: to a collector, at endpoints, into a log'
+complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "config" -d 'Check a configuration of `run`, show what is in force, print its schema'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "record" -d 'Record what is seen to a file, to be replayed anywhere'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "replay" -d 'Show a recording as `trace` would have shown it'
 complete -c lockprobe -n "__fish_lockprobe_needs_command" -f -a "snapshot" -d 'Show who waits for which lock of whom, now'
@@ -67,6 +69,19 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l row-locks 
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l table-locks -d 'Show tables that LOCK TABLE locks too, of PostgreSQL'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stacks -d 'Show stacks below the waits in the table; the other formats always have them'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand run" -s c -l config -d 'Read this file (default: none, everything as it is by itself)' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand run" -l set -d 'Set a key, whatever file and environment say, like capture.min_wait=5ms; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand run" -l dry-run -d 'Attach nothing: say which processes would be watched, by which selector, and what would be attached and served'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand run" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and not __fish_seen_subcommand_from validate show schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and not __fish_seen_subcommand_from validate show schema" -f -a "validate" -d 'Say all that is wrong with a file, with line and column; the status is 2 if anything is'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and not __fish_seen_subcommand_from validate show schema" -f -a "show" -d 'Show every key, what it is set to and by whom; secrets are masked'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and not __fish_seen_subcommand_from validate show schema" -f -a "schema" -d 'Print the JSON Schema of the file'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and __fish_seen_subcommand_from validate" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l config -d 'Read this file (default: none, everything as it is by itself)' -r -F
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and __fish_seen_subcommand_from show" -l set -d 'Set a key, whatever file and environment say, like capture.min_wait=5ms; may be given several times' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s p -l pid -d 'Watch this process and the children it starts; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l exe -d 'Watch processes whose executable matches; a pattern with a slash is matched against the whole path; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l min-wait -d 'Show waits from this length on; shorter ones are counted all the same' -r
@@ -120,15 +135,19 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -l format -d
 json\t'One JSON object'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -s h -l help -d 'Print help'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "man" -d 'The manual page'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "completions" -d 'Shell completions'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "schema" -d 'The JSON Schema of the records'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "snapshot-schema" -d 'The JSON Schema of a snapshot'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema configuration configuration-schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema configuration configuration-schema" -f -a "man" -d 'The manual page'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema configuration configuration-schema" -f -a "completions" -d 'Shell completions'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema configuration configuration-schema" -f -a "schema" -d 'The JSON Schema of the records'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema configuration configuration-schema" -f -a "snapshot-schema" -d 'The JSON Schema of a snapshot'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema configuration configuration-schema" -f -a "configuration" -d 'The reference of the configuration'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema configuration configuration-schema" -f -a "configuration-schema" -d 'The JSON Schema of the configuration'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from snapshot-schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from configuration" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from configuration-schema" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l rate -d 'Synthetic records a second; 0 for as many as possible' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l duration -d 'How long' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l output -d 'Where JSON lines of the records go; nowhere by default' -r -F

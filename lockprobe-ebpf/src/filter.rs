@@ -1,7 +1,8 @@
 //! Early outs: whom not to watch, and where not to look.
 
-use lockprobe_ebpf::wire::{SiteKey, verdict};
+use lockprobe_ebpf::wire::{Counter, SiteKey, choice, verdict};
 
+use crate::emit::count;
 use crate::maps::{ONLY_TARGETS, SELF_TGID, SITES, TARGETS, WAITER_SLOTS, WAITERS};
 use crate::tally;
 
@@ -11,7 +12,32 @@ pub fn is_target(tgid: u32) -> bool {
     if tgid as u64 == SELF_TGID.load() {
         return false;
     }
-    ONLY_TARGETS.load() == 0 || TARGETS.get_ptr(tgid).is_some()
+    let of_whom = ONLY_TARGETS.load();
+    if of_whom == choice::ALL {
+        return true;
+    }
+    // SAFETY: a value of the map, at least four bytes, alive for this run of the program.
+    let said = TARGETS.get_ptr(tgid).map_or(0, |said| unsafe { *said });
+    if of_whom == choice::LISTED { said == choice::WATCHED } else { said != choice::LEFT_OUT }
+}
+
+/// A new process is watched as the one is that forked it. What is still said of another that had
+/// its id before is void.
+#[inline(always)]
+pub fn inherit(parent: u32, child: u32) {
+    let of_whom = ONLY_TARGETS.load();
+    if of_whom == choice::ALL {
+        return;
+    }
+    let watched = is_target(parent);
+    if watched == (of_whom == choice::ALL_BUT) {
+        let _ = TARGETS.remove(child);
+        return;
+    }
+    let said = if watched { choice::WATCHED } else { choice::LEFT_OUT };
+    if TARGETS.insert(child, said, 0).is_err() {
+        count(Counter::DroppedTargetTableFull);
+    }
 }
 
 /// The agent's verdict on an instruction, `UNKNOWN` where it has given none.

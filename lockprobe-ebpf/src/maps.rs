@@ -41,7 +41,7 @@ pub static SITES: LruHashMap<SiteKey, u32> = LruHashMap::with_max_entries(16_384
 #[map]
 pub static EXECS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
 
-/// Processes to watch, when not the whole host.
+/// What is said of processes, when not the whole host is watched: see `wire::choice`.
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);
 
@@ -170,7 +170,7 @@ macro_rules! constants {
 constants! {
     /// Waits shorter than this do not cross the ring, nanoseconds.
     MIN_WAIT_NS = 1_000_000;
-    /// 1: only processes in `TARGETS`.
+    /// Which processes are watched: see `wire::choice`.
     ONLY_TARGETS = 0;
     /// The agent itself, which is never observed.
     SELF_TGID = 0;

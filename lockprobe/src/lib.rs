@@ -22,6 +22,8 @@
 //! | [`analyses`] | spans, the table | findings, sums |
 //! | [`enrich`] | process ids, addresses | facts |
 //! | [`sinks`] | records | bytes |
+//! | [`select`] | what is known of a process | whether it is meant |
+//! | [`config`] | a file, the environment, flags | settings |
 //! | [`pipeline`] | all of the above | |
 //!
 //! # A lock wait
@@ -63,12 +65,14 @@
 pub mod analyses;
 pub mod backends;
 pub mod cli;
+pub mod config;
 pub mod decode;
 pub mod enrich;
 pub mod framing;
 pub mod health;
 pub mod model;
 pub mod pipeline;
+pub mod select;
 pub mod sinks;
 pub mod source;
 pub mod track;

@@ -157,6 +157,11 @@ impl Pipeline {
         self
     }
 
+    /// Calls locks differently from now on.
+    pub fn rename(&mut self, names: GivenNames) {
+        self.names = names;
+    }
+
     /// Takes a batch; appends the records it leads to. The error is the recorder's.
     pub fn take(&mut self, batch: &Batch, out: &mut Vec<Record>) -> std::io::Result<()> {
         for frame in batch.frames() {

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod collector;
 pub mod containers;
 pub mod conversations;
+pub mod daemon;
 pub mod freezer;
 pub mod kernel;
 pub mod kinds;

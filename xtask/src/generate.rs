@@ -18,6 +18,8 @@ const FILES: &[(&[&str], &str)] = &[
     (&["schema"], "docs/schema/records.schema.json"),
     (&["snapshot-schema"], "docs/schema/snapshot.schema.json"),
     (&["signals"], "docs/signals.md"),
+    (&["configuration"], "docs/configuration.md"),
+    (&["configuration-schema"], "docs/schema/configuration.schema.json"),
 ];
 
 /// Writes every file.

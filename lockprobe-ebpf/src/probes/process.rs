@@ -2,15 +2,17 @@
 //!
 //! `sched_process_fork(struct task_struct *parent, struct task_struct *child)`,
 //! `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`,
-//! `sched_process_exit(struct task_struct *p)`.
+//! `sched_process_exit(struct task_struct *p)`,
+//! `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use lockprobe_ebpf::wire::{Counter, ProcessRecord, kind, process_event, state};
+use lockprobe_ebpf::wire::{Counter, ProcessRecord, choice, kind, process_event, state};
 
-use crate::emit::{self, count};
+use crate::emit;
 use crate::filter;
 use crate::maps::*;
+use crate::socket::Sock;
 use crate::tally;
 use crate::task::Task;
 
@@ -19,11 +21,12 @@ fn process_fork(ctx: BtfTracePointContext) -> u32 {
     let parent = Task::new(ctx.arg::<*const u8>(0));
     let child = Task::new(ctx.arg::<*const u8>(1));
     let tgid = child.tgid();
-    if child.tid() != tgid || !filter::is_target(parent.tgid()) {
+    if child.tid() != tgid {
         return 0;
     }
-    if ONLY_TARGETS.load() != 0 && TARGETS.insert(tgid, 1, 0).is_err() {
-        count(Counter::DroppedTargetTableFull);
+    filter::inherit(parent.tgid(), tgid);
+    if !filter::is_target(parent.tgid()) {
+        return 0;
     }
     send(child, process_event::FORK, parent.tgid());
     0
@@ -56,7 +59,9 @@ fn process_exit(ctx: BtfTracePointContext) -> u32 {
         }
         waited = forget(tid);
     }
-    if !filter::is_target(tgid) {
+    let watched = filter::is_target(tgid);
+    // Of one that is left out the agent takes the entry out.
+    if !watched && ONLY_TARGETS.load() != choice::ALL_BUT {
         return 0;
     }
     if tid == tgid {
@@ -77,6 +82,18 @@ fn forget(tid: u32) -> bool {
     was_there
 }
 
+/// Attached only where processes are chosen by the ports they listen at. The port of a listening
+/// socket is set by then (inet_csk_listen_start, net/ipv4/inet_connection_sock.c).
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn listening(ctx: BtfTracePointContext) -> u32 {
+    const LISTEN: i32 = 10;
+    let sock = Sock::new(ctx.arg::<*const u8>(0));
+    if ctx.arg::<i32>(2) == LISTEN {
+        send(Task::current(), process_event::LISTENS, u32::from(sock.client_port()));
+    }
+    0
+}
+
 #[inline(always)]
 fn send(task: Task, event: u32, detail: u32) {
     if SEND_PROCESSES.load() == 0 {
@@ -93,6 +110,6 @@ fn send(task: Task, event: u32, detail: u32) {
     record.detail = detail;
     // A new program may be one to watch, and what was counted of the old one must be taken out.
     // In full mode a child is to be followed at once.
-    let soon = event == process_event::EXEC || FULL.load() != 0;
+    let soon = matches!(event, process_event::EXEC | process_event::LISTENS) || FULL.load() != 0;
     if soon { emit::submit_now(entry) } else { emit::submit(entry) }
 }

@@ -20,7 +20,7 @@ pub use lock::{BUCKETS, HISTOGRAM_MIN_EXPONENT, HISTOGRAM_SCALE, LockKey, LockSt
 pub use lock::{LockRecord, STACK_BYTES, SiteKey, verdict};
 pub use lock_file::Latest;
 pub use lock_file::{CALLS, LockFileRecord, Maker, PATH_BYTES, lock_file_event, made, name_call};
-pub use process::{ProcessRecord, process_event};
+pub use process::{ProcessRecord, choice, process_event};
 pub use socket::{BytesRecord, ClosedRecord, ConnectionRecord, PIECES, PIECES_A_CALL, PORT_WORDS};
 pub use socket::{
     SOCKET_BLOCK, Socket, TlsCall, TlsKey, UNIX_LENGTH_WORDS, UNIX_PATH, UNIX_PORT_BITS,

@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::args;
+use super::config::{CONFIG_EXAMPLES, ConfigArgs};
+use super::daemon::{RUN_EXAMPLES, RunArgs};
 use super::look::{DEADLOCKS_EXAMPLES, DeadlocksArgs, SNAPSHOT_EXAMPLES, SnapshotArgs};
 use super::rules::RuleArgs;
 use super::status;
@@ -33,6 +35,12 @@ pub enum Command {
     /// Show lock waits as they end, and sums at the end
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(TraceArgs),
+    /// Observe for good, as a service: to a collector, at endpoints, into a log
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Check a configuration of `run`, show what is in force, print its schema
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Config(ConfigArgs),
     /// Record what is seen to a file, to be replayed anywhere
     #[command(after_help = RECORD_EXAMPLES)]
     Record(RecordArgs),
@@ -352,6 +360,10 @@ pub enum Document {
     SnapshotSchema,
     /// Everything that leaves lockprobe by name, as Markdown
     Signals,
+    /// The reference of the configuration
+    Configuration,
+    /// The JSON Schema of the configuration
+    ConfigurationSchema,
 }
 
 /// `lockprobe bench`.

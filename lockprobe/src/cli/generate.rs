@@ -4,6 +4,7 @@ use std::io::{Write, stdout};
 
 use super::command::{Document, GenerateArgs, definition};
 use super::status;
+use crate::config;
 use crate::sinks::jsonl::schema::schema;
 use crate::sinks::jsonl::snapshot;
 
@@ -17,6 +18,8 @@ pub fn main(args: &GenerateArgs) -> anyhow::Result<u8> {
         }
         Document::Schema => writeln!(out, "{:#}", schema())?,
         Document::Signals => super::generate_signals::write(&mut out)?,
+        Document::Configuration => write!(out, "{}", config::reference())?,
+        Document::ConfigurationSchema => writeln!(out, "{:#}", config::schema())?,
         Document::SnapshotSchema => writeln!(out, "{:#}", snapshot::schema())?,
     }
     Ok(0)

@@ -8,6 +8,8 @@ mod bench_graph;
 mod bench_metrics;
 mod bench_talk;
 mod command;
+mod config;
+mod daemon;
 mod deadlocks;
 mod demo;
 mod doctor;
@@ -36,6 +38,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Trace(args) => trace::main(&args),
+        Command::Run(args) => daemon::main(&args),
+        Command::Config(args) => config::main(&args),
         Command::Record(args) => record::main(&args),
         Command::Replay(args) => replay::main(&args),
         Command::Snapshot(args) => snapshot::main(&args),

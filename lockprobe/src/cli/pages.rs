@@ -20,9 +20,11 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 pub struct Queues(Arc<Mutex<Vec<(&'static str, Depth, u64)>>>);
 
 impl Queues {
-    /// One more: how much is in it, and how much may be.
+    /// One more, in place of one of this name: how much is in it, and how much may be.
     pub fn add(&self, name: &'static str, (depth, most): (Depth, u64)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, depth, most));
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|queue| queue.0 != name);
+        queues.push((name, depth, most));
     }
 
     fn now(&self) -> Vec<(&'static str, u64, u64)> {
@@ -35,6 +37,14 @@ impl Queues {
 pub fn own(queues: &Queues) -> AskOwn {
     let (mut own, queues) = (Own::new(), queues.clone());
     Box::new(move || OwnState { queues: queues.now(), ..own.state() })
+}
+
+/// The same, and how long programs of ours run in the kernel, which has it keep statistics.
+pub fn own_with(queues: &Queues, program_time: bool) -> anyhow::Result<AskOwn> {
+    let own = Own::new();
+    let mut own = if program_time { own.with_program_time()? } else { own };
+    let queues = queues.clone();
+    Ok(Box::new(move || OwnState { queues: queues.now(), ..own.state() }))
 }
 
 /// A server that has begun, before anything is attached.

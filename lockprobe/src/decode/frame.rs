@@ -28,7 +28,7 @@ pub fn decode(frame: &[u8]) -> Result<Observation, Malformed> {
         kind::BYTES => talk::bytes(frame).map(Observation::Talk),
         kind::CLOSED => talk::closed(frame).map(Observation::Talk),
         kind::FILE => kernel::file(frame).map(Observation::File),
-        kind::PROCESS => process(frame).map(Observation::Process),
+        kind::PROCESS => process(frame),
         kind::STATS => stats(body),
         kind::COUNTERS => counters(body).map(Observation::Losses),
         kind::TICK if body.is_empty() => Ok(Observation::Tick(header.time_ns)),
@@ -146,18 +146,23 @@ fn lock(frame: &[u8]) -> Result<Observation, Malformed> {
     })))
 }
 
-fn process(frame: &[u8]) -> Result<ProcessSeen, Malformed> {
+fn process(frame: &[u8]) -> Result<Observation, Malformed> {
     let record = ProcessRecord::read_from_bytes(frame).map_err(|_| Malformed::Length)?;
     let event = match record.event {
         process_event::FORK => ProcessEvent::Fork(record.detail),
         process_event::EXEC => ProcessEvent::Exec,
         process_event::EXIT => ProcessEvent::Exit,
         process_event::THREAD_EXIT => ProcessEvent::ThreadExit,
+        process_event::LISTENS => {
+            let port = u16::try_from(record.detail).map_err(|_| Malformed::Value)?;
+            return Ok(Observation::Listens(thread(&record.thread).id.pid, port));
+        }
         _ => return Err(Malformed::Value),
     };
     // The low bits are the signal (wait(2)).
     let killed = event == ProcessEvent::Exit && record.detail & 0x7f != 0;
-    Ok(ProcessSeen { time: record.header.time_ns, thread: thread(&record.thread), event, killed })
+    let (time, thread) = (record.header.time_ns, thread(&record.thread));
+    Ok(Observation::Process(ProcessSeen { time, thread, event, killed }))
 }
 
 fn stats(body: &[u8]) -> Result<Observation, Malformed> {

@@ -26,6 +26,11 @@ impl GivenName {
         if pattern.is_empty() || name.trim().is_empty() {
             return Err(format!("pattern and name must not be empty; {example}"));
         }
+        Self::new(pattern, name)
+    }
+
+    /// Locks that match the pattern are called this.
+    pub fn new(pattern: &str, name: &str) -> Result<Self, String> {
         let glob = GlobBuilder::new(pattern).build().map_err(|e| e.kind().to_string())?;
         Ok(Self { pattern: glob.compile_matcher(), name: name.trim().into() })
     }

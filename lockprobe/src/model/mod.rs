@@ -20,6 +20,7 @@ pub mod observation;
 pub mod own;
 pub mod record;
 pub mod remote;
+pub mod selector;
 pub mod session;
 pub mod signals;
 pub mod snapshot;
@@ -28,7 +29,7 @@ pub mod stack;
 pub mod thread;
 
 pub use activity::{Activity, Doing};
-pub use agent::{AgentRule, Selector};
+pub use agent::AgentRule;
 pub use context::TraceContext;
 pub use conversation::{BytesSeen, Connection, Dialect, Piece, TalkSeen};
 pub use counts::{LockCounts, Losses};
@@ -50,9 +51,10 @@ pub use metrics::{Durations, Exemplar, Family, Instrument, Metrics, Point, Value
 pub use observation::{
     LockSeen, Malformed, Observation, ProcessEvent, ProcessSeen, WaitSeen, WakeReason,
 };
-pub use own::{OwnProgram, OwnState};
+pub use own::{OwnDaemon, OwnProgram, OwnState};
 pub use record::{Blind, LockSummary, Record, Summary};
 pub use remote::{Notice, NoticeKind, Owner, Remote, RemoteAct, RemoteHold, RemoteStep, Said};
+pub use selector::{Selector, Whereabouts};
 pub use session::Session;
 pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};

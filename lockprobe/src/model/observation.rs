@@ -50,6 +50,8 @@ pub enum Observation {
     Losses(Losses),
     /// Everything up to this time (CLOCK_MONOTONIC, nanoseconds) has been delivered.
     Tick(u64),
+    /// This process listens at this TCP port; told where processes are chosen by that.
+    Listens(u32, u16),
     /// Something learnt outside the kernel.
     Fact(Fact),
     /// Full mode: a lock was acquired for the first time.

@@ -1,5 +1,22 @@
 //! What lockprobe itself costs and how full it is, at a moment.
 
+use std::time::Duration;
+
+/// What the daemon tells of its own life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnDaemon {
+    /// How long nobody observed before this start, where that is known.
+    pub gap: Option<Duration>,
+    /// How long nothing was attached when a reload last needed a new start.
+    pub last_gap: Option<Duration>,
+    /// Reloads that were applied.
+    pub reloads_applied: u64,
+    /// Reloads that changed nothing.
+    pub reloads_unchanged: u64,
+    /// Reloads of a configuration that was wrong or could not be applied.
+    pub reloads_refused: u64,
+}
+
 /// lockprobe at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnState {

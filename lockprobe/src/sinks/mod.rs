@@ -9,6 +9,7 @@ pub mod console;
 pub mod folded;
 pub mod http;
 pub mod jsonl;
+pub mod log;
 pub mod otlp;
 mod outlet;
 pub mod snapshot;

@@ -11,7 +11,7 @@ use super::standing;
 use crate::source::Error;
 
 /// Program, and the tracepoint it belongs to.
-const TRACEPOINTS: [(&str, &str); 7] = [
+pub const TRACEPOINTS: [(&str, &str); 7] = [
     ("process_fork", "sched_process_fork"),
     ("process_exec", "sched_process_exec"),
     ("process_exit", "sched_process_exit"),
@@ -85,7 +85,7 @@ pub fn attach(ebpf: &mut Ebpf) -> Result<(), Error> {
 }
 
 /// What follows lock files, which is asked for by itself.
-const LOCK_FILES: &str = "sys_exit";
+pub const LOCK_FILES: &str = "sys_exit";
 
 /// Has the kernel verify what follows lock files.
 pub fn load_lock_files(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), Error> {

@@ -50,6 +50,11 @@ impl BatchReceiver {
         Ok(batch)
     }
 
+    /// Takes those that are there now.
+    pub fn try_iter(&self) -> impl Iterator<Item = Batch> {
+        self.receiver.try_iter().inspect(|_| self.depth.leaves())
+    }
+
     /// How much is in it; the one that waits for room counts.
     pub fn depth(&self) -> Depth {
         self.depth.clone()

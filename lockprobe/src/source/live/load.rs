@@ -4,6 +4,7 @@ use std::fs;
 
 use aya::programs::ProgramError;
 use aya::{Btf, Ebpf, EbpfLoader};
+use lockprobe_ebpf::wire::choice;
 
 use super::rights::{NEEDED, Rights};
 use super::{Options, btf, full, kernel_locks, machine, servers};
@@ -113,6 +114,9 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
     if programs == Programs::All && super::follows_servers(options) {
         super::servers::load(&mut ebpf, &btf, &options.servers)?;
     }
+    if programs == Programs::All && options.targets.by_port() {
+        super::listening::load(&mut ebpf, &btf)?;
+    }
     if options.full.is_some() {
         full::prepare(&mut ebpf, &btf)?;
     }
@@ -212,7 +216,7 @@ fn constants(
     let delayed = get("sched_entity", "sched_delayed").map_or(0, |offset| entity + offset);
     let mut constants = vec![
         ("MIN_WAIT_NS", options.min_wait),
-        ("ONLY_TARGETS", u64::from(only_targets)),
+        ("ONLY_TARGETS", if only_targets { options.targets.of_whom() } else { choice::ALL }),
         ("FULL", u64::from(options.full.is_some())),
         ("ROW_LOCKS", u64::from(options.row_locks)),
         ("SELF_TGID", u64::from(std::process::id())),

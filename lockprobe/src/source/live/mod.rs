@@ -6,12 +6,15 @@
 mod attach;
 mod batches;
 pub mod btf;
+mod candidate;
+mod choosing;
 pub mod command;
 pub mod file_table;
 pub mod full;
 mod harvest;
 mod kernel_locks;
 mod kernel_waits;
+mod listening;
 mod load;
 mod lock_files;
 mod look;
@@ -31,20 +34,25 @@ mod verdicts;
 mod waits;
 
 use batches::BatchReceiver;
+pub use choosing::{Chosen, Walked, sightings};
 pub use load::{has_programs, is_new_enough, kernel_release};
 pub use look::Look;
 pub use own::Own;
+pub use reader::Control;
 pub use servers::Servers;
 pub use standing::Standings;
 pub use synthetic::Synthetic;
-pub use targets::Targets;
+pub use targets::{Locator, Targets};
 pub use verdicts::Verdicts;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use lockprobe_ebpf::wire::choice;
 
 use super::{Batch, Error, Source};
 use crate::health::Depth;
@@ -88,13 +96,15 @@ pub struct Acquisitions {
 pub struct Live {
     session: Session,
     batches: BatchReceiver,
+    /// Taken out of the channel early.
+    kept: VecDeque<Batch>,
     stop: Arc<AtomicBool>,
     reader: Option<JoinHandle<()>>,
     only_targets: bool,
     verdicts: Option<Verdicts>,
     standings: Option<Standings>,
     synthetic: Option<Synthetic>,
-    add_target: Sender<(u32, Sender<()>)>,
+    control: Sender<Control>,
     cost: Option<full::Cost>,
     /// Goes on as long as we do.
     _unix: Option<unix::UnixServers>,
@@ -111,7 +121,8 @@ impl Live {
         Self::start_with(options, false)
     }
 
-    fn start_with(options: &Options, attach: bool) -> Result<Self, Error> {
+    /// Loads the programs and has the kernel verify them; attaches none.
+    pub fn prepare(options: &Options) -> Result<Prepared, Error> {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
@@ -123,48 +134,25 @@ impl Live {
         let mut following = follow(options, &mut ebpf, &mut tables, &pids)?;
         let cost = following.as_mut().and_then(|f| f.cost.take());
         for &pid in &pids {
-            let _ = tables.targets.insert(pid, 1, 0);
+            let _ = tables.targets.insert(pid, choice::WATCHED, 0);
         }
-        let follows = attach && follows_servers(options);
-        let unix = follows.then(|| unix::UnixServers::follow(&mut ebpf, &options.servers));
-        let (attached, synthetic) = if attach {
-            if options.lock_files {
-                lock_files::prepare(&mut ebpf)?;
-                attach::attach_lock_files(&mut ebpf)?;
-            }
-            if follows_servers(options) {
-                servers::attach(&mut ebpf)?;
-            }
-            attach::attach(&mut ebpf)?;
-            (Some(ebpf), None)
-        } else {
-            (None, Some(Synthetic::prepare(ebpf)?))
-        };
-        let session = load::session(options)?;
-        load::release_memory();
-        let (sender, batches) = batches::channel();
-        let (add_target, new_targets) = std::sync::mpsc::channel();
-        let stop = Arc::new(AtomicBool::new(false));
-        let inputs = reader::Inputs { stop: stop.clone(), new_targets, verdicts: inbox, tls };
-        let following = following.map(|f| f.full);
-        let reader = reader::Reader::new(attached, tables, options, sender, inputs, following);
-        let reader = std::thread::Builder::new()
-            .name("lockprobe-ring".into())
-            .spawn(move || reader.run(&pids))
-            .map_err(|e| Error::Failed(format!("the reader thread cannot be started: {e}")))?;
-        Ok(Self {
-            session,
-            batches,
-            stop,
-            reader: Some(reader),
+        let inputs = (verdicts, inbox, tls);
+        let options = options.clone();
+        Ok(Prepared {
+            options,
+            pids,
             only_targets,
-            verdicts: Some(verdicts),
+            ebpf,
+            tables,
             standings,
-            synthetic,
-            add_target,
+            inputs,
+            following,
             cost,
-            _unix: unix.flatten(),
         })
+    }
+
+    fn start_with(options: &Options, attach: bool) -> Result<Self, Error> {
+        Self::prepare(options)?.begin(attach)
     }
 
     /// The way to tell the kernel half what call sites are; there is one.
@@ -206,9 +194,104 @@ impl Live {
     pub fn add_target(&self, pid: u32) {
         let (done, wait) = std::sync::mpsc::channel();
         // A reader that has ended has nothing to add to.
-        if self.add_target.send((pid, done)).is_ok() {
+        if self.control.send(Control::Watch(pid, done)).is_ok() {
             let _ = wait.recv();
         }
+    }
+
+    /// Watches others from now on, those that run already too; see [`Targets::can_become`]. What
+    /// that changed, unless observation has ended.
+    pub fn retarget(&mut self, targets: Targets) -> Option<Walked> {
+        let (done, wait) = std::sync::mpsc::channel();
+        self.control.send(Control::Retarget(Box::new(targets), done)).ok()?;
+        for _ in 0..500 {
+            match wait.recv_timeout(Duration::from_millis(10)) {
+                Ok(walked) => return Some(walked),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                // The reader may wait for room in the channel: make some.
+                Err(RecvTimeoutError::Timeout) => self.kept.extend(self.batches.try_iter()),
+            }
+        }
+        None
+    }
+
+    /// The way to have all processes judged anew, for those who learn where they run.
+    pub fn control(&self) -> Sender<Control> {
+        self.control.clone()
+    }
+}
+
+/// Programs that are loaded and verified, and attached to nothing.
+pub struct Prepared {
+    options: Options,
+    pids: Vec<u32>,
+    only_targets: bool,
+    ebpf: aya::Ebpf,
+    tables: tables::ReaderTables,
+    standings: Option<Standings>,
+    inputs: (Verdicts, verdicts::Inbox, tls::Tls),
+    following: Option<Following>,
+    cost: Option<full::Cost>,
+}
+
+impl Prepared {
+    /// Attaches them, and begins to read.
+    pub fn attach(self) -> Result<Live, Error> {
+        self.begin(true)
+    }
+
+    fn begin(self, attach: bool) -> Result<Live, Error> {
+        let Self { options, pids, only_targets, mut ebpf, mut tables, standings, .. } = self;
+        let ((verdicts, inbox, tls), following, cost) = (self.inputs, self.following, self.cost);
+        let choosing = options.targets.choosing();
+        if let Some(choosing) = &choosing {
+            choosing.walk(&mut tables.targets);
+        }
+        let follows = attach && follows_servers(&options);
+        let unix = follows.then(|| unix::UnixServers::follow(&mut ebpf, &options.servers));
+        let (attached, synthetic) = if attach {
+            if options.lock_files {
+                lock_files::prepare(&mut ebpf)?;
+                attach::attach_lock_files(&mut ebpf)?;
+            }
+            if follows_servers(&options) {
+                servers::attach(&mut ebpf)?;
+            }
+            if options.targets.by_port() {
+                listening::attach(&mut ebpf)?;
+            }
+            attach::attach(&mut ebpf)?;
+            (Some(ebpf), None)
+        } else {
+            (None, Some(Synthetic::prepare(ebpf)?))
+        };
+        let session = load::session(&options)?;
+        load::release_memory();
+        let (sender, batches) = batches::channel();
+        let (control, commands) = std::sync::mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let inputs = reader::Inputs { stop: stop.clone(), commands, verdicts: inbox, tls };
+        let following = following.map(|f| f.full);
+        let reader =
+            reader::Reader::new(attached, tables, &options, sender, inputs, following, choosing);
+        let reader = std::thread::Builder::new()
+            .name("lockprobe-ring".into())
+            .spawn(move || reader.run(&pids))
+            .map_err(|e| Error::Failed(format!("the reader thread cannot be started: {e}")))?;
+        Ok(Live {
+            session,
+            batches,
+            kept: VecDeque::new(),
+            stop,
+            reader: Some(reader),
+            only_targets,
+            verdicts: Some(verdicts),
+            standings,
+            synthetic,
+            control,
+            cost,
+            _unix: unix.flatten(),
+        })
     }
 }
 
@@ -225,6 +308,21 @@ pub fn can_probe_for_all() -> bool {
 /// Whether clients of lock servers are followed: asked for, and by a kernel that can.
 fn follows_servers(options: &Options) -> bool {
     !options.servers.is_empty() && can_follow_servers()
+}
+
+/// What would be attached to, by the kernel's names.
+pub fn probes(options: &Options) -> Vec<&'static str> {
+    let mut probes: Vec<&str> = attach::TRACEPOINTS.iter().map(|(_, point)| *point).collect();
+    if options.lock_files {
+        probes.push(attach::LOCK_FILES);
+    }
+    if follows_servers(options) {
+        probes.extend(servers::PROGRAMS.iter().map(|(_, point)| *point));
+    }
+    if options.targets.by_port() && !probes.contains(&listening::POINT) {
+        probes.push(listening::POINT);
+    }
+    probes
 }
 
 struct Following {
@@ -256,7 +354,7 @@ impl Source for Live {
     }
 
     fn next(&mut self) -> Result<Option<Batch>, Error> {
-        Ok(self.batches.recv().ok())
+        Ok(self.kept.pop_front().or_else(|| self.batches.recv().ok()))
     }
 }
 

@@ -1,17 +1,20 @@
 //! The thread that empties the ring, looks at the tables, and ends the observation.
 
+mod steering;
+
+pub use steering::Control;
+
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 
 use aya::Ebpf;
-use lockprobe_ebpf::wire::{
-    BytesRecord, Counter, Header, LockStats, ProcessRecord, bytes_flag, kind, process_event,
-};
+use lockprobe_ebpf::wire::{BytesRecord, Counter, Header, ProcessRecord, bytes_flag, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::choosing::Choosing;
 use super::full::{Full, Probes};
 use super::harvest::Harvest;
 use super::load::{monotonic, processor_time};
@@ -48,8 +51,8 @@ const GLANCED_AT_MOST: usize = 16_384;
 pub struct Inputs {
     /// Ends the observation when set.
     pub stop: Arc<AtomicBool>,
-    /// Processes to watch, each answered when it is watched.
-    pub new_targets: Receiver<(u32, Sender<()>)>,
+    /// What to do.
+    pub commands: Receiver<Control>,
     /// Verdicts on call sites.
     pub verdicts: Inbox,
     /// Probes on TLS libraries.
@@ -86,6 +89,10 @@ pub struct Reader {
     harvest: Harvest,
     /// Lock files are followed.
     lock_files: bool,
+    choosing: Option<Choosing>,
+    /// All processes are to be judged anew.
+    recheck: bool,
+    next_recheck: u64,
 }
 
 impl Reader {
@@ -97,6 +104,7 @@ impl Reader {
         batches: super::batches::BatchSender,
         inputs: Inputs,
         full: Option<Full>,
+        choosing: Option<Choosing>,
     ) -> Self {
         Self {
             ebpf,
@@ -110,8 +118,9 @@ impl Reader {
             gone: BTreeSet::new(),
             next_look: 0,
             looks: 0,
-            // Half of what makes a wait long: found by then, it is looked at before it is.
-            glance_at: options.stack_threshold.map(|threshold| threshold / 2),
+            // Half of what makes a wait long: found by then, it is looked at before it is. One that
+            // is too short to be told must not be told for that.
+            glance_at: options.stack_threshold.map(|t| (t / 2).max(options.min_wait)),
             next_glance: 0,
             lively: 0,
             glanced: HashMap::new(),
@@ -121,6 +130,10 @@ impl Reader {
             full,
             harvest: Harvest::new(options.harvest_every, monotonic()),
             lock_files: options.lock_files,
+            // Processes may have begun between the first walk and the first program attached.
+            recheck: choosing.is_some(),
+            choosing,
+            next_recheck: 0,
         }
     }
 
@@ -129,13 +142,7 @@ impl Reader {
         self.alive.extend(pids);
         self.begun = !pids.is_empty();
         while !self.inputs.stop.load(Ordering::Relaxed) {
-            while let Ok((pid, done)) = self.inputs.new_targets.try_recv() {
-                let _ = self.tables.targets.insert(pid, 1, 0);
-                self.alive.insert(pid);
-                self.begun = true;
-                self.acquisitions(|full, ebpf| full.follow(ebpf, pid));
-                let _ = done.send(());
-            }
+            self.obey();
             self.inputs.verdicts.apply(&mut self.tables);
             self.wait_for_data();
             let Some(now) = self.deliver() else { return };
@@ -227,40 +234,6 @@ impl Reader {
             if !more {
                 return Some(now);
             }
-        }
-    }
-
-    /// Keeps the set of targets as processes come and go.
-    fn follow(&mut self, record: &ProcessRecord, before: &mut Batch) {
-        let pid = record.thread.tgid;
-        match record.event {
-            process_event::FORK => {
-                self.alive.insert(pid);
-                self.acquisitions(|full, ebpf| full.follow(ebpf, pid));
-            }
-            process_event::EXEC => {
-                let exec = record.header.time_ns;
-                let its_own = |tgid: u32| tgid == pid;
-                let earlier = |stats: &LockStats| stats.opened_ns < exec;
-                self.harvest.take(exec, &mut self.tables, before, Some(&its_own), earlier);
-                if let Some(full) = &mut self.tables.full {
-                    full.harvest_before(exec, before, pid);
-                }
-                if self.targets.matches(pid) {
-                    let _ = self.tables.targets.insert(pid, 1, 0);
-                    self.newcomers = true;
-                }
-                if self.tables.targets.get(&pid, 0).is_ok() {
-                    self.acquisitions(|full, ebpf| full.follow(ebpf, pid));
-                }
-            }
-            process_event::EXIT => {
-                self.alive.remove(&pid);
-                self.gone.insert(pid);
-                let _ = self.tables.targets.remove(&pid);
-                self.acquisitions(|full, ebpf| full.forget(ebpf, pid));
-            }
-            _ => {}
         }
     }
 

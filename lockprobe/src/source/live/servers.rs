@@ -9,7 +9,7 @@ use crate::model::Dialect;
 use crate::source::Error;
 
 /// Program, and the tracepoint it belongs to.
-const PROGRAMS: [(&str, &str); 3] = [
+pub const PROGRAMS: [(&str, &str); 3] = [
     ("sock_send", "sock_send_length"),
     ("sock_recv", "sock_recv_length"),
     ("sock_state", "inet_sock_set_state"),

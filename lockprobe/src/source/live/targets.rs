@@ -1,19 +1,37 @@
-//! Whom to watch: by process id, by the path of the executable, or everyone.
+//! Whom to watch: by process id, by the path of the executable, by selectors, or everyone.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use lockprobe_ebpf::wire::choice;
 
+use super::choosing::Choosing;
+use crate::model::Whereabouts;
+use crate::select::Choice;
 use crate::source::Error;
 
+/// Says where a process runs: its container, its pod.
+pub type Locator = Arc<dyn Fn(u32) -> Whereabouts + Send + Sync>;
+
 /// A choice of processes. Children of chosen processes are followed by the kernel half.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Targets {
     pids: BTreeSet<u32>,
     executables: Option<GlobSet>,
     command: bool,
+    chosen: Option<(Arc<Choice>, Option<Locator>)>,
+}
+
+impl std::fmt::Debug for Targets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let choice = self.chosen.as_ref().map(|(choice, _)| choice);
+        let mut shown = f.debug_struct("Targets");
+        shown.field("pids", &self.pids).field("executables", &self.executables);
+        shown.field("command", &self.command).field("choice", &choice).finish()
+    }
 }
 
 impl Targets {
@@ -39,7 +57,43 @@ impl Targets {
         } else {
             Some(set.build().map_err(|e| Error::Failed(format!("too many patterns: {e}")))?)
         };
-        Ok(Self { pids: pids.iter().copied().collect(), executables, command: false })
+        let pids = pids.iter().copied().collect();
+        Ok(Self { pids, executables, command: false, chosen: None })
+    }
+
+    /// Those whom this choice means. A process is judged when it begins a program; its children
+    /// are judged as it is until they begin one of their own.
+    pub fn chosen(choice: Choice, locate: Option<Locator>) -> Self {
+        let chosen = (!choice.is_everybody()).then(|| (Arc::new(choice), locate));
+        Self { chosen, ..Self::default() }
+    }
+
+    /// The choice with what is known for it, if one was made.
+    pub(super) fn choosing(&self) -> Option<Choosing> {
+        let (choice, locate) = self.chosen.as_ref()?;
+        Some(Choosing::new(choice.clone(), locate.clone()))
+    }
+
+    /// Whether it matters who listens where.
+    pub(super) fn by_port(&self) -> bool {
+        self.chosen.as_ref().is_some_and(|(choice, _)| choice.needs().ports)
+    }
+
+    /// Which processes the kernel half watches, one of `wire::choice`.
+    pub(super) fn of_whom(&self) -> u64 {
+        match &self.chosen {
+            Some((choice, _)) if choice.watches_the_rest() => choice::ALL_BUT,
+            _ if self.is_everything() => choice::ALL,
+            _ => choice::LISTED,
+        }
+    }
+
+    /// Whether the kernel half can go from one to the other as it runs.
+    pub fn can_become(&self, other: &Self) -> bool {
+        self.chosen.is_some()
+            && other.chosen.is_some()
+            && self.of_whom() == other.of_whom()
+            && (self.by_port() || !other.by_port())
     }
 
     /// Also a command that is yet to be started, see [`super::Live::add_target`].
@@ -50,12 +104,12 @@ impl Targets {
 
     /// Whether no choice was made.
     pub fn is_everything(&self) -> bool {
-        self.pids.is_empty() && self.executables.is_none() && !self.command
+        self.pids.is_empty() && self.executables.is_none() && !self.command && self.chosen.is_none()
     }
 
     /// Whether observation ends with the processes named: nobody else can become a target.
     pub fn ends_with_processes(&self) -> bool {
-        self.executables.is_none() && !self.is_everything()
+        self.executables.is_none() && self.chosen.is_none() && !self.is_everything()
     }
 
     /// Whether a process's executable matches a pattern.
@@ -76,17 +130,21 @@ impl Targets {
         }
         let mut found = self.pids.clone();
         if self.executables.is_some() {
-            let entries = fs::read_dir("/proc")
-                .map_err(|e| Error::Failed(format!("/proc cannot be read: {e}")))?;
-            let names = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
             let own = std::process::id();
-            found.extend(names.filter(|&pid| pid != own && self.matches(pid)));
+            found.extend(processes().filter(|&pid| pid != own && self.matches(pid)));
         }
         Ok(found.into_iter().collect())
     }
 }
 
-fn executable(pid: u32) -> Option<PathBuf> {
+/// All processes there are; none where /proc cannot be read.
+pub(super) fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Path of the executable of a process.
+pub(super) fn executable(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
