@@ -22,6 +22,7 @@
 //! | [`analyses`] | spans, the table | findings, sums |
 //! | [`enrich`] | process ids, addresses | facts |
 //! | [`sinks`] | records | bytes |
+//! | [`select`] | what is known of a process | whether it is meant |
 //! | [`pipeline`] | all of the above | |
 //!
 //! # A lock wait
@@ -69,6 +70,7 @@ pub mod framing;
 pub mod health;
 pub mod model;
 pub mod pipeline;
+pub mod select;
 pub mod sinks;
 pub mod source;
 pub mod track;

@@ -19,6 +19,7 @@ pub mod observation;
 pub mod own;
 pub mod record;
 pub mod remote;
+pub mod selector;
 pub mod session;
 pub mod snapshot;
 pub mod span;
@@ -26,7 +27,7 @@ pub mod stack;
 pub mod thread;
 
 pub use activity::{Activity, Doing};
-pub use agent::{AgentRule, Selector};
+pub use agent::AgentRule;
 pub use conversation::{BytesSeen, Connection, Dialect, Piece, TalkSeen};
 pub use counts::{LockCounts, Losses};
 pub use event::{LockEvent, What};
@@ -50,6 +51,7 @@ pub use observation::{
 pub use own::{OwnProgram, OwnState};
 pub use record::{Blind, LockSummary, Record, Summary};
 pub use remote::{Notice, NoticeKind, Owner, Remote, RemoteAct, RemoteHold, RemoteStep, Said};
+pub use selector::{Selector, Whereabouts};
 pub use session::Session;
 pub use snapshot::{Agent, Snapshot, StandingWait};
 pub use span::{AcquireSpan, HoldEnd, HoldSpan, Holder, HolderSource, Outcome, Precision, SpanId};

@@ -11,7 +11,7 @@ struct Ban {
     reason: &'static str,
 }
 
-const PURE: &[&str] = &["model", "decode", "framing", "backends", "track", "analyses"];
+const PURE: &[&str] = &["model", "decode", "framing", "backends", "track", "analyses", "select"];
 
 const BANS: &[Ban] = &[
     Ban {

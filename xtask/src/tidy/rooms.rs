@@ -19,8 +19,13 @@ const PROBES: &str = "lockprobe-ebpf/src";
 const ROOMS: &[Room] = &[
     Room { name: "model", imports: &[], reason: "the vocabulary stands on std alone" },
     Room {
+        name: "select",
+        imports: &["model"],
+        reason: "who is meant is decided alike by all who ask, and without a look at anybody",
+    },
+    Room {
         name: "source",
-        imports: &["model", "health"],
+        imports: &["model", "health", "select"],
         reason: "live capture and recordings hand on bytes and know nothing of their meaning",
     },
     Room {
@@ -50,7 +55,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "enrich",
-        imports: &["model", "health"],
+        imports: &["model", "health", "select"],
         reason: "the operating system is asked about threads and files, not about locks",
     },
     Room {
@@ -65,22 +70,22 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "config",
-        imports: &["model"],
+        imports: &["model", "select"],
         reason: "settings are plain values that others are built from",
     },
     Room {
         name: "pipeline",
         imports: &[
-            "model", "source", "decode", "framing", "backends", "track", "analyses", "enrich",
-            "sinks", "health",
+            "model", "select", "source", "decode", "framing", "backends", "track", "analyses",
+            "enrich", "sinks", "health",
         ],
         reason: "the pipeline is told what to do and reads neither flags nor files of settings",
     },
     Room {
         name: "cli",
         imports: &[
-            "model", "source", "decode", "framing", "backends", "track", "analyses", "enrich",
-            "sinks", "health", "config", "pipeline",
+            "model", "select", "source", "decode", "framing", "backends", "track", "analyses",
+            "enrich", "sinks", "health", "config", "pipeline",
         ],
         reason: "the commands come last",
     },
