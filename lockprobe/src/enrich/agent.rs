@@ -1,12 +1,11 @@
 //! Which agent a process is: what it says itself, what the user's rules say, what is well known.
 
-use globset::GlobMatcher;
-
-use super::matching::{Matcher, Subject, glob};
 use super::process::resource::value;
 use super::process::{Environment, Wanted};
+use super::subject::Subject;
 use super::thread;
 use crate::model::{AgentRule, ThreadId, names};
+use crate::select::{Glob, Matcher, glob};
 
 /// Threads of a process whose names are looked at.
 const MOST_THREADS: usize = 256;
@@ -52,7 +51,7 @@ pub struct Agents {
 #[derive(Debug)]
 struct Rule {
     matcher: Matcher,
-    thread: Option<GlobMatcher>,
+    thread: Option<Glob>,
     texts: Vec<(&'static str, Vec<Part>)>,
 }
 
@@ -92,9 +91,14 @@ impl Agents {
     }
 
     fn by_rules(&self, subject: &Subject) -> Said {
+        if self.rules.is_empty() {
+            return Vec::new();
+        }
+        let by_port = self.rules.iter().any(|rule| rule.matcher.said().port.is_some());
+        let candidate = subject.candidate(by_port);
         let mut threads: Option<Vec<String>> = None;
         let mut by_thread: Vec<Said> = Vec::new();
-        for rule in self.rules.iter().filter(|rule| rule.matcher.matches(subject)) {
+        for rule in self.rules.iter().filter(|rule| rule.matcher.matches(&candidate)) {
             let Some(glob) = &rule.thread else {
                 let said = rule.say(&subject.process.environment);
                 if said.is_empty() || !by_thread.is_empty() {
@@ -141,7 +145,7 @@ impl Rule {
             Part::Variable(name) => Some(name.as_str()),
             Part::Text(_) => None,
         });
-        named.chain(self.matcher.variables())
+        named.chain(self.matcher.said().env.keys().map(String::as_str))
     }
 
     fn say(&self, environment: &Environment) -> Said {
@@ -314,6 +318,6 @@ mod tests {
         }
         let nothing = AgentRule::default();
         assert!(Agents::new(&[nothing]).unwrap_err().contains("says nothing"));
-        assert!(Agents::new(&[rule("x", Some("["))]).unwrap_err().contains("glob"));
+        assert!(Agents::new(&[rule("x", Some("["))]).unwrap_err().contains("pattern"));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::agent::Agents;
 use super::cache::Cache;
 use super::container::Containers;
-use super::matching::Subject;
 use super::process::{self, Wanted, host};
+use super::subject::Subject;
 use crate::model::{ProcessFact, names};
 
 /// Processes remembered: those about which more may be learnt.

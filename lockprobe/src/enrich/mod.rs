@@ -6,7 +6,7 @@
 //! mapped or run; only what was learnt is kept.
 //!
 //! In: `LockSeen` and `WaitSeen`, `/proc`, binaries, memory of other processes. Out: facts.
-//! Never: another room than `model`; a trust in what a target's files and memory say: every size
+//! Never: another room than `model` and `select`; a trust in what a target's files and memory say: every size
 //! is bounded, what makes no sense is `Unknown`, never a guess.
 //!
 //! | file | does |
@@ -31,7 +31,7 @@
 //! | `processor` | what a process has used of the processor |
 //! | `container` | in which container a process runs |
 //! | `kubernetes` | the pods of this node |
-//! | `agent`, `matching` | which agent a process is, and rules that say whom they mean |
+//! | `agent`, `subject` | which agent a process is, and how rules see it |
 //! | `file` | files with locks, and who has one |
 //! | `lock_file` | files that are locks by being there, and whom they name |
 //! | `activity`, `calls` | what a thread does, names of system calls |
@@ -59,7 +59,6 @@ mod identity;
 mod kubernetes;
 mod lock_file;
 mod maps;
-mod matching;
 mod meaning;
 mod memory;
 mod names;
@@ -69,6 +68,7 @@ mod processor;
 mod python;
 mod sample;
 mod source;
+mod subject;
 mod thread;
 mod unwind;
 mod walk;
@@ -79,7 +79,6 @@ pub use enricher::Enricher;
 pub use given::{GivenName, GivenNames};
 pub use kubernetes::{Kubernetes, Pod, PodSource, Pods, Watch as PodWatch};
 pub use lock_file::Asked as LockFileAsked;
-pub use matching::{Matcher, Subject, subject};
 pub use sample::{Sample, Standings, Wanted};
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::cache::Cache;
 use super::kubernetes::{Pod, Pods};
 use super::process::host;
 use super::thread::read_bounded;
+use crate::model::Whereabouts;
 use files::Told;
 
 /// Bytes of `/proc/PID/cgroup`: a line for each hierarchy.
@@ -36,6 +37,21 @@ pub struct Identity {
     pub container_name: Option<String>,
     /// The pod, once it is known.
     pub pod: Option<Arc<Pod>>,
+}
+
+impl Identity {
+    /// As selectors ask for it.
+    pub fn whereabouts(&self) -> Whereabouts {
+        let pod = self.pod.as_deref();
+        let labels = pod.map(|pod| pod.labels.iter()).into_iter().flatten();
+        Whereabouts {
+            container_id: self.container.as_ref().and_then(|container| container.id.clone()),
+            container_name: self.container_name.clone(),
+            pod: pod.map(|pod| pod.name.clone()),
+            namespace: pod.map(|pod| pod.namespace.clone()),
+            labels: labels.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        }
+    }
 }
 
 /// The containers and pods of this host. Any thread may ask.
@@ -72,6 +88,11 @@ impl Containers {
     pub fn of(&self, pid: u32) -> Option<Identity> {
         let text = read_bounded(format!("/proc/{pid}/cgroup"), LONGEST)?;
         Some(self.of_groups(&String::from_utf8_lossy(&text)))
+    }
+
+    /// The same, as selectors ask for it.
+    pub fn whereabouts(&self, pid: u32) -> Whereabouts {
+        self.of(pid).map(|identity| identity.whereabouts()).unwrap_or_default()
     }
 
     /// The same of the text of `/proc/PID/cgroup`.

@@ -169,6 +169,7 @@ fn overlap() -> Finding {
         lease: Some(5_000_000_000),
         renewed: 1_000_000_000,
         renewals: 0,
+        renewer: thread(7, 9).id,
         connection: 1,
         server: ([127, 0, 0, 1], 6379).into(),
         attempt: None,
