@@ -14,6 +14,7 @@ mod generate;
 mod look;
 mod record;
 mod replay;
+mod rights;
 mod run;
 mod snapshot;
 mod status;
@@ -28,6 +29,7 @@ use command::{Cli, Command};
 
 /// Runs the command line and returns its exit status.
 pub fn main() -> ExitCode {
+    rights::take_up();
     let matches = definition().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
