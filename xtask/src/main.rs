@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod deny;
+mod deploy;
 mod fingerprint;
 mod foreign;
 mod fuzz;
@@ -28,6 +29,9 @@ usage: cargo xtask COMMAND
   demo [SCENARIO]     build, then run a demonstration (needs root)
   tidy                check the house rules that CONTRIBUTING.md lists
   deny                check licences, sources and yanked versions of all dependencies
+  check-deploy        check everything below deploy/; --write makes what is made from it first
+  package [--built]   make the Debian package in target/package, of the build that is there if asked;
+                      --tree FOLDER only lays out its files, for images
   check-aarch64       check that the agent compiles for the other processor
   generate [--check]  write man page, completions and record schema into docs/
 ";
@@ -50,11 +54,11 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["setup"] => setup::run()?,
         // Always an optimised build; the flag is taken for those who type it out of habit.
         ["build", "--debug"] => {
-            setup::run()?;
+            setup::for_build()?;
             build::debug()?;
         }
         ["build"] | ["build", "--release"] => {
-            setup::run()?;
+            setup::for_build()?;
             build::run()?;
         }
         ["test"] => test::run(false),
@@ -68,6 +72,14 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         }
         ["tidy"] => tidy::run()?,
         ["deny"] => deny::run()?,
+        ["check-deploy"] => deploy::run(false)?,
+        ["check-deploy", "--write"] => deploy::run(true)?,
+        ["package"] => {
+            build::run()?;
+            deploy::package::run()?;
+        }
+        ["package", "--built"] => deploy::package::run()?,
+        ["package", "--tree", folder] => deploy::package::stage(folder.as_ref())?,
         ["check-aarch64"] => foreign::run()?,
         ["generate"] => {
             build::run()?;

@@ -38,7 +38,8 @@ pub fn install(installed: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn python(home: &Path, list: &Path) -> Result<()> {
+/// A virtual environment in `home`, with the packages of the list.
+pub fn python(home: &Path, list: &Path) -> Result<()> {
     let venv = home.join("venv");
     let _ = fs::remove_dir_all(&venv);
     shell::output(shell::program("/usr/bin/python3").args(["-m", "venv"]).arg(&venv))

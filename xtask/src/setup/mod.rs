@@ -5,6 +5,7 @@
 
 mod apt;
 mod clients;
+mod deploy;
 mod linker;
 mod needs;
 mod pythons;
@@ -14,8 +15,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-pub use linker::strip;
-pub use toolchain::Toolchain;
+pub use deploy::tool as deploy_tool;
+pub use linker::{VERSION as LINKER, strip};
+pub use toolchain::{DEBIAN as DEBIAN_TOOLCHAIN, Toolchain};
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {
@@ -23,6 +25,16 @@ pub fn run() -> Result<()> {
     let mut installed = needs::install()?;
     pythons::install(&mut installed)?;
     clients::install(&mut installed)?;
+    deploy::install(&mut installed)?;
+    toolchain(began, installed)
+}
+
+/// Installs what is missing of what building needs, which is little of what tests need.
+pub fn for_build() -> Result<()> {
+    toolchain(Instant::now(), Vec::new())
+}
+
+fn toolchain(began: Instant, mut installed: Vec<String>) -> Result<()> {
     let toolchain = toolchain::install(&mut installed)?;
     let linker = linker::install(&toolchain, &mut installed)?;
     let (linker, seconds) = (linker.display(), began.elapsed().as_secs_f32());
