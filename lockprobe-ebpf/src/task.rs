@@ -108,7 +108,8 @@ impl Task {
     /// Whether the scheduler has put it to sleep already, be it still on its way off the processor.
     #[inline(always)]
     pub fn is_blocked(self) -> bool {
-        let on_rq: u32 = self.load(&TASK_ON_RQ);
+        // Its first byte: since Linux 7 there is no more of it, and it never was above 2.
+        let on_rq: u8 = self.load(&TASK_ON_RQ);
         on_rq == 0 || (TASK_SCHED_DELAYED.load() != 0 && self.load::<u8>(&TASK_SCHED_DELAYED) != 0)
     }
 
@@ -179,7 +180,8 @@ impl Task {
             bpf_probe_read_kernel((&raw mut level).cast(), 4, at as *const _);
             // In the host's own namespace both numbers are the same.
             if level != 0 {
-                let slot = (level as u64 & 63) * UPID_SIZE.load();
+                // Bounded once more: kernels up to 6.9 forget the bounds of a product.
+                let slot = (level as u64 & 63) * UPID_SIZE.load() & 0xfff;
                 let at = thread_pid + PID_NUMBERS.load() + slot;
                 bpf_probe_read_kernel((&raw mut number).cast(), 4, at as *const _);
             }

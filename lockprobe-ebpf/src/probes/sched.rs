@@ -120,7 +120,7 @@ fn known_place(registers: Registers, at: Place) -> Option<Place> {
     if wait.told == 0 || wait.ip != at.ip || wait.sp != at.sp {
         return None;
     }
-    let hash = Frame::read(at.sp).hash(registers);
+    let hash = Frame::read(at.sp)?.hash(registers);
     let flags = at.flags | (wait.flags & (wait_flag::CALLER_KNOWN | wait_flag::PARKED));
     (hash == wait.frame_hash).then_some(Place { caller: wait.caller, flags, hash, ..at })
 }
@@ -140,7 +140,7 @@ fn place(registers: Registers, at: Place) -> Option<Place> {
         }
         _ => {}
     }
-    let frame = Frame::read(sp);
+    let frame = Frame::read(sp)?;
     let mut caller = frame.word(sp, caller_offset);
     let mut new = own == verdict::UNKNOWN;
     let mut furthest = caller_offset;

@@ -137,7 +137,9 @@ impl Call {
     /// Copies what was prepared into records.
     #[inline(always)]
     pub fn copy(&mut self) {
-        lockprobe_copy(0);
+        // Not a constant to the compiler: it would leave the argument out, and kernels up to 6.12
+        // want to see it.
+        lockprobe_copy(core::hint::black_box(0));
     }
 
     /// One byte of the head; the index is bounded here, for the verifier.
@@ -168,8 +170,8 @@ impl Call {
 /// Copies what `CALL` says. A function of its own for the verifier, which looks at it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lockprobe_copy(_unused: u32) -> u32 {
-    let Some(call) = Call::here() else { return 0 };
+pub extern "C" fn lockprobe_copy(nothing: u32) -> u32 {
+    let Some(call) = Call::here() else { return nothing };
     let mut i = 0;
     while i < PIECES_A_CALL {
         i += 1;
