@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod deny;
+mod deploy;
 mod fingerprint;
 mod foreign;
 mod fuzz;
@@ -31,6 +32,9 @@ usage: cargo xtask COMMAND
   vm [KERNEL|ci]      live tests on Debian's kernels, 5.10 to 7, under emulation (needs root)
   tidy                check the house rules that CONTRIBUTING.md lists
   deny                check licences, sources and yanked versions of all dependencies
+  check-deploy        check everything below deploy/; --write makes what is made from it first
+  package [--built]   make the Debian package in target/package, of the build that is there if asked;
+                      --tree FOLDER only lays out its files, for images
   check-aarch64       check that the agent compiles for the other processor
   generate [--check]  write man page, completions and record schema into docs/
 ";
@@ -53,11 +57,11 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["setup"] => setup::run()?,
         // Always an optimised build; the flag is taken for those who type it out of habit.
         ["build", "--debug"] => {
-            setup::run()?;
+            setup::for_build()?;
             build::debug()?;
         }
         ["build"] | ["build", "--release"] => {
-            setup::run()?;
+            setup::for_build()?;
             build::run()?;
         }
         ["test"] => test::run(false),
@@ -73,6 +77,14 @@ fn dispatch(arguments: &[&str]) -> Result<()> {
         ["vm", rest @ ..] => vm::run(rest)?,
         ["tidy"] => tidy::run()?,
         ["deny"] => deny::run()?,
+        ["check-deploy"] => deploy::run(false)?,
+        ["check-deploy", "--write"] => deploy::run(true)?,
+        ["package"] => {
+            build::run()?;
+            deploy::package::run()?;
+        }
+        ["package", "--built"] => deploy::package::run()?,
+        ["package", "--tree", folder] => deploy::package::stage(folder.as_ref())?,
         ["check-aarch64"] => foreign::run()?,
         ["generate"] => {
             build::run()?;

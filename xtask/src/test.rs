@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{build, deny, foreign, generate, setup, shell, tidy};
+use crate::{build, deny, deploy, foreign, generate, setup, shell, tidy};
 
 /// One step; `rerun` is how to repeat just it.
 struct Step {
@@ -47,6 +47,8 @@ const STEPS: &[Step] = &[
     Step { name: "aarch64", rerun: "cargo xtask check-aarch64", run: |_| foreign::run() },
     Step { name: "tidy", rerun: "cargo xtask tidy", run: |_| tidy::run() },
     Step { name: "deny", rerun: "cargo xtask deny", run: |_| deny::run() },
+    Step { name: "deploy", rerun: "cargo xtask check-deploy", run: |_| deploy::run(false) },
+    Step { name: "package", rerun: "cargo xtask package", run: |_| deploy::package::run() },
     Step { name: "generate", rerun: "cargo xtask generate --check", run: |_| generated() },
     Step {
         name: "pure tests",

@@ -19,6 +19,7 @@ mod look;
 mod pages;
 mod record;
 mod replay;
+mod rights;
 mod rules;
 mod run;
 mod snapshot;
@@ -34,6 +35,7 @@ use command::{Cli, Command};
 
 /// Runs the command line and returns its exit status.
 pub fn main() -> ExitCode {
+    rights::take_up();
     let matches = definition().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {

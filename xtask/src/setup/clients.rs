@@ -38,7 +38,8 @@ pub fn install(installed: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn python(home: &Path, list: &Path) -> Result<()> {
+/// A virtual environment in `home`, with the packages of the list.
+pub fn python(home: &Path, list: &Path) -> Result<()> {
     virtual_environment(&home.join("venv"), list)
 }
 

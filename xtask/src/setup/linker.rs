@@ -11,7 +11,8 @@ use super::apt;
 use super::toolchain::{Toolchain, version};
 use crate::shell;
 
-const VERSION: &str = "0.13.0";
+/// The version that is installed where none is.
+pub const VERSION: &str = "0.13.0";
 /// The LLVMs that version can be built with, newest first.
 const LLVMS: &[u32] = &[23, 22, 21];
 

@@ -5,6 +5,7 @@
 
 mod apt;
 mod clients;
+mod deploy;
 pub mod later;
 mod linker;
 mod needs;
@@ -15,9 +16,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-pub use linker::strip;
+pub use deploy::tool as deploy_tool;
+pub use linker::{VERSION as LINKER, strip};
 pub use receivers::install_store;
-pub use toolchain::Toolchain;
+pub use toolchain::{DEBIAN as DEBIAN_TOOLCHAIN, Toolchain};
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {
@@ -26,6 +28,16 @@ pub fn run() -> Result<()> {
     later::install(&mut installed)?;
     clients::install(&mut installed)?;
     receivers::install(&mut installed)?;
+    deploy::install(&mut installed)?;
+    toolchain(began, installed)
+}
+
+/// Installs what is missing of what building needs, which is little of what tests need.
+pub fn for_build() -> Result<()> {
+    toolchain(Instant::now(), Vec::new())
+}
+
+fn toolchain(began: Instant, mut installed: Vec<String>) -> Result<()> {
     let toolchain = toolchain::install(&mut installed)?;
     let linker = linker::install(&toolchain, &mut installed)?;
     let (linker, seconds) = (linker.display(), began.elapsed().as_secs_f32());

@@ -59,6 +59,10 @@ const NEEDS: &[Need] = &[
     Need { package: "runc", proof: "runc", why: "podman runs them with it" },
     Need { package: "python3", proof: "/usr/bin/python3", why: "live tests watch locks of Python" },
     Need { package: "prometheus", proof: "promtool", why: "live tests have it read the endpoint" },
+    Need { package: "systemd", proof: "systemd-analyze", why: "it checks the unit" },
+    Need { package: "binutils", proof: "objcopy", why: "packages have no debug information" },
+    Need { package: "lintian", proof: "lintian", why: "it checks the package" },
+    Need { package: "dpkg-dev", proof: "dpkg-shlibdeps", why: "it tells what the package needs" },
 ];
 
 impl Need {

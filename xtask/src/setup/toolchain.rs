@@ -13,7 +13,7 @@ use super::apt;
 use crate::shell;
 
 /// Everything the Debian way needs; the libraries are what linking with LLVM asks for.
-const DEBIAN: &[&str] = &[
+pub const DEBIAN: &[&str] = &[
     "rustc-web",
     "rust-web-src",
     "cargo-web",
