@@ -103,12 +103,16 @@ fn capture() -> Check {
     match Live::start(&options) {
         Ok(live) => {
             let took = begun.elapsed().as_millis();
+            let mut found = format!("loaded, attached and detached; ready in {took} ms");
+            let verified = live.verified();
+            if !verified.is_empty() {
+                let all: u32 = verified.iter().map(|(.., n)| n).sum();
+                let each = verified.iter().map(|(name, _, n)| format!("{name} {n}"));
+                let each = each.collect::<Vec<_>>().join(", ");
+                found += &format!("; verified {all} instructions ({each})");
+            }
             drop(live);
-            check(
-                "live capture",
-                true,
-                format!("loaded, attached and detached; ready in {took} ms"),
-            )
+            check("live capture", true, found)
         }
         Err(error) => check("live capture", false, error.to_string()),
     }

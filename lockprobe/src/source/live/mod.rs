@@ -81,6 +81,7 @@ pub struct Live {
     synthetic: Option<Synthetic>,
     add_target: Sender<(u32, Sender<()>)>,
     cost: Option<full::Cost>,
+    verified: Vec<(String, u32, u32)>,
 }
 
 impl Live {
@@ -98,6 +99,7 @@ impl Live {
         let pids = options.targets.find()?;
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
+        let verified = attach::verified(&ebpf);
         let mut tables = tables::take(&mut ebpf, options.full.is_some())?;
         let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();
@@ -143,6 +145,7 @@ impl Live {
             synthetic,
             add_target,
             cost,
+            verified,
         })
     }
 
@@ -169,6 +172,12 @@ impl Live {
     /// What full mode costs those it watches, where it was asked for.
     pub fn full_cost(&self) -> Option<&full::Cost> {
         self.cost.as_ref()
+    }
+
+    /// The programs in use, those that took longest to verify first: name, instructions, and how
+    /// many the verifier went through; empty where the kernel does not tell.
+    pub fn verified(&self) -> &[(String, u32, u32)] {
+        &self.verified
     }
 
     /// Whether chosen processes are watched rather than the host.
