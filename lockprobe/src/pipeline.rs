@@ -44,6 +44,8 @@ use talk::Talks;
 const LOCKS_AT_MOST: usize = 65_536;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
+/// Room for so many events is kept from one observation to the next.
+const EVENTS_KEPT: usize = 1024;
 /// How long what a thread was seen doing is remembered, nanoseconds.
 const ACTIVITY_KEPT: u64 = 10_000_000_000;
 
@@ -86,6 +88,9 @@ pub struct Pipeline {
     group_by: GroupBy,
     now: u64,
     recorder: Option<Writer>,
+    /// Room that is used again and again.
+    events: Vec<LockEvent>,
+    spans: Vec<Span>,
 }
 
 /// The kernel's counts of one lock.
@@ -127,6 +132,8 @@ impl Pipeline {
             names: GivenNames::default(),
             group_by: GroupBy::default(),
             recorder,
+            events: Vec::new(),
+            spans: Vec::new(),
         }
     }
 
@@ -166,7 +173,7 @@ impl Pipeline {
         let mut events = Vec::new();
         self.futex.finish(&mut events);
         self.kernel_locks.finish(&mut events);
-        self.push(events);
+        self.push(&mut events);
         self.drain(u64::MAX, out);
         self.finish_remote(out);
         let polled = self.kernel_locks.polled();
@@ -187,11 +194,13 @@ impl Pipeline {
     }
 
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
-        let mut events = Vec::new();
+        let mut events = std::mem::take(&mut self.events);
         self.futex.observe(&observation, &mut events);
         self.kernel_locks.observe(&observation, &mut events);
         self.full.observe(&observation, &self.futex, &mut self.names);
-        self.push(events);
+        self.push(&mut events);
+        events.shrink_to(EVENTS_KEPT);
+        self.events = events;
         match observation {
             Observation::Tick(now) => {
                 self.now = self.now.max(now);
@@ -249,8 +258,8 @@ impl Pipeline {
     }
 
     /// From here on locks have the names the user gave them.
-    fn push(&mut self, events: Vec<LockEvent>) {
-        for mut event in events {
+    fn push(&mut self, events: &mut Vec<LockEvent>) {
+        for mut event in events.drain(..) {
             event.lock = self.names.apply(&event.lock);
             self.order.push(event);
         }
@@ -281,15 +290,17 @@ impl Pipeline {
     }
 
     fn drain(&mut self, before: u64, out: &mut Vec<Record>) {
-        let mut spans = Vec::new();
+        let mut spans = std::mem::take(&mut self.spans);
         while let Some(event) = self.order.pop(before) {
             self.tracker.apply(event, &mut spans);
+            // One by one: what has been built just now is still at hand.
+            spans.drain(..).for_each(|span| self.emit(span, out));
         }
+        self.spans = spans;
         // Only now has everything been told that they did before.
         while let Some((_, id, whole)) = self.ended.pop_front_if(|ended| ended.0 < before) {
             self.tracker.ended(|other| other == id || whole && other.pid == id.pid);
         }
-        spans.into_iter().for_each(|span| self.emit(span, out));
     }
 
     fn emit(&mut self, span: Span, out: &mut Vec<Record>) {
