@@ -2,6 +2,7 @@
 
 use crate::sleep::Sleeper;
 use crate::socket::{Call, SEARCHED};
+use crate::user::FRAME_WORDS;
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -115,6 +116,10 @@ pub static STATEMENT: PerCpuArray<[u64; SEARCHED as usize / 8]> =
 /// Counts by cause.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// Room for the top of a user stack.
+#[map]
+pub static FRAME: PerCpuArray<[u64; FRAME_WORDS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room to build a new `Wait`, which is too large for the 512-byte stack.
 #[map]

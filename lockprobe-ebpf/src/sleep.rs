@@ -116,11 +116,11 @@ extern "C" fn lockprobe_request() -> u64 {
     }
 }
 
-/// [`Frame::hash`] of the task running here: its copy of the stack is on no one else's.
+/// [`Frame::hash`] of the task running here.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn lockprobe_hash(sp: u64) -> u64 {
-    Frame::read(sp).hash(Task::current().registers())
+    Frame::read(sp).map_or(0, |frame| frame.hash(Task::current().registers()))
 }
 
 /// [`user::parked`], 0 for none.

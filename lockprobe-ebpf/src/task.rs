@@ -106,7 +106,8 @@ impl Task {
     /// Whether the scheduler has put it to sleep already, be it still on its way off the processor.
     #[inline(always)]
     pub fn is_blocked(self) -> bool {
-        let on_rq: u32 = self.load(&TASK_ON_RQ);
+        // Its first byte: since Linux 7 there is no more of it, and it never was above 2.
+        let on_rq: u8 = self.load(&TASK_ON_RQ);
         on_rq == 0 || (TASK_SCHED_DELAYED.load() != 0 && self.load::<u8>(&TASK_SCHED_DELAYED) != 0)
     }
 
@@ -216,7 +217,8 @@ fn number_of(pid: u64, level: u32, host: u32) -> u32 {
     if level == 0 {
         return host;
     }
-    let slot = (level as u64 & 63) * UPID_SIZE.load();
+    // Bounded once more: kernels up to 6.9 forget the bounds of a product.
+    let slot = (level as u64 & 63) * UPID_SIZE.load() & 0xfff;
     read(pid + PID_NUMBERS.load() + slot)
 }
 

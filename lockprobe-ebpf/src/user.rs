@@ -4,27 +4,32 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use lockprobe_ebpf::wire::{LockRecord, STACK_BYTES, Wait, call, wait_flag};
 
 use crate::file;
-use crate::maps::REG_SAVED;
+use crate::maps::{FRAME, REG_SAVED};
 use crate::task::Registers;
 
 /// The smallest page there is: no mapping ends within one.
 const PAGE: u64 = 4096;
-const FRAME_WORDS: usize = 16;
+/// Words of the stack that are looked at.
+pub const FRAME_WORDS: usize = 16;
 /// How much of the stack [`Frame::hash`] is made of; a power of two.
 pub const FRAME_BYTES: u64 = 8 * FRAME_WORDS as u64;
 
-/// The top of a user stack.
-pub struct Frame([u64; FRAME_WORDS]);
+/// The top of a user stack, in this processor's own room: kernels up to 6.12 let a program and
+/// what it calls have 512 bytes of stack in all.
+pub struct Frame(&'static [u64; FRAME_WORDS]);
 
 impl Frame {
-    /// Copies it; zeros where it cannot be read.
+    /// Copies it; zeros where it cannot be read. Whoever reads a second one has the first no more.
     #[inline(always)]
-    pub fn read(sp: u64) -> Self {
-        let mut words = [0u64; FRAME_WORDS];
+    pub fn read(sp: u64) -> Option<Self> {
+        let room = FRAME.get_ptr_mut(0)?;
         let size = 8 * FRAME_WORDS as u32;
-        // SAFETY: the helper checks the user address and writes the size named, zeros if it fails.
-        unsafe { bpf_probe_read_user((&raw mut words).cast(), size, sp as *const _) };
-        Self(words)
+        // SAFETY: this processor's slot, interrupts off; the helper checks the user address and
+        // writes the size named, zeros if it fails.
+        unsafe {
+            bpf_probe_read_user(room.cast(), size, sp as *const _);
+            Some(Self(&*room))
+        }
     }
 
     /// Mixes what a thread that tries again cannot have changed: this, and the registers that a

@@ -302,7 +302,7 @@ fn note_latest(step: Step<'_>, descriptor: i32) {
 
 /// A file that is locked in another way at once, by who made it or by who found it there, is no lock
 /// by being there: `filelock` for Python opens with O_EXCL and then calls flock(2).
-#[inline(always)]
+#[inline(never)]
 fn locked(task: Task, registers: Registers) {
     let tid = task.tid();
     let Some(latest) = LATEST.get_ptr(tid) else { return };

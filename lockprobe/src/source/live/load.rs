@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use aya::programs::ProgramError;
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::{Options, btf, full, kernel_locks, machine, servers};
@@ -143,6 +144,15 @@ pub fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     while let Some(source) = root.source() {
         root = source;
     }
+    if let Some(log) = verifier_log(error) {
+        // The error number is the same as for missing rights, and has nothing to do with them.
+        return Error::Unsupported(format!(
+            "lockprobe cannot {what} on kernel {}: its verifier refuses the program ({}); report \
+             this with the whole log, which {VERIFIER_LOG}=FILE writes",
+            kernel_release(),
+            verdict(&log)
+        ));
+    }
     let denied = root
         .downcast_ref::<std::io::Error>()
         .is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
@@ -156,6 +166,34 @@ pub fn explain(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
         "lockprobe cannot {what} on kernel {}: {root}; `lockprobe doctor` shows what is missing",
         kernel_release()
     ))
+}
+
+/// Names a file for the whole log of the kernel's verifier, should it refuse a program.
+const VERIFIER_LOG: &str = "LOCKPROBE_VERIFIER_LOG";
+
+/// What the kernel's verifier wrote, if it is what refused.
+fn verifier_log(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut error = error;
+    loop {
+        if let Some(ProgramError::LoadError { verifier_log, .. }) = error.downcast_ref() {
+            let log = verifier_log.to_string();
+            if let Some(path) = std::env::var_os(VERIFIER_LOG) {
+                // Should that fail, the verdict is told all the same.
+                let _ = fs::write(path, &log);
+            }
+            return (!log.trim().is_empty()).then_some(log);
+        }
+        error = error.source()?;
+    }
+}
+
+/// The line of the log that says why: the last but for the statistics.
+fn verdict(log: &str) -> &str {
+    let statistics = |line: &&str| {
+        ["processed ", "verification time", "stack depth"].iter().any(|s| line.starts_with(s))
+    };
+    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.filter(|line| !statistics(line)).next_back().unwrap_or("without a word")
 }
 
 /// Name and value of a load-time constant.
