@@ -5,6 +5,7 @@
 //! replay from the recording.
 
 mod asking;
+mod departed;
 mod frames;
 mod full;
 mod remote;
@@ -35,13 +36,14 @@ use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
+use departed::Departed;
 use frames::{from_ring, read};
 use full::Full;
 use stacks::Stacks;
 use talk::Talks;
 
-/// Most locks with counts of their own; those of more are summed up together.
-const LOCKS_AT_MOST: usize = 65_536;
+/// Most locks with counts of their own, two kilobytes each; those of more are summed up together.
+const LOCKS_AT_MOST: usize = 8192;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
 /// Room for so many events is kept from one observation to the next.
@@ -83,6 +85,7 @@ pub struct Pipeline {
     verdicts_given: HashMap<u32, HashSet<(u32, u64)>>,
     /// Threads that ended, and with the last of them their process.
     ended: VecDeque<(u64, ThreadId, bool)>,
+    departed: Departed,
     findings: u64,
     names: GivenNames,
     group_by: GroupBy,
@@ -98,6 +101,8 @@ struct Counted {
     lock: Arc<LockDescription>,
     pid: u32,
     counts: LockCounts,
+    /// Its process ended a while ago.
+    gone: bool,
 }
 
 impl Pipeline {
@@ -128,6 +133,7 @@ impl Pipeline {
             processes: HashMap::new(),
             verdicts_given: HashMap::new(),
             ended: VecDeque::new(),
+            departed: Departed::default(),
             findings: 0,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
@@ -212,6 +218,7 @@ impl Pipeline {
                 self.drain_remote(now.saturating_sub(talk::GRACE), now, out);
                 self.tracker.expire(now);
                 self.conclude(now, out);
+                self.let_go(now);
             }
             Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Process(fact)) => {
@@ -274,6 +281,11 @@ impl Pipeline {
             }
             self.ended.push_back((seen.time, seen.thread.id, event == ProcessEvent::Exit));
         }
+        if event == ProcessEvent::Exit {
+            self.departed.ended(pid, seen.time);
+        } else if event != ProcessEvent::ThreadExit {
+            self.departed.began(pid);
+        }
         if !matches!(event, ProcessEvent::Exec | ProcessEvent::Exit) {
             return;
         }
@@ -319,14 +331,14 @@ impl Pipeline {
 
     fn count(&mut self, lock: Option<Arc<LockDescription>>, pid: u32, counts: &LockCounts) {
         match lock {
-            Some(lock)
-                if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
-            {
+            Some(lock) if self.has_room_for(&lock) => {
                 let lock = self.names.apply(&lock);
-                let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
-                self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(counts);
+                let counts_of =
+                    |lock| Counted { lock, pid, counts: LockCounts::default(), gone: false };
+                let counted = self.counts.entry(lock.id);
+                counted.or_insert_with(|| counts_of(lock.clone())).counts.merge(counts);
             }
-            _ => self.uncounted.merge(counts),
+            _ => self.count_elsewhere(counts),
         }
     }
 }

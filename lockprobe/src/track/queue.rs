@@ -23,13 +23,32 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Notes a wait that ended.
-    pub fn ended(&mut self, thread: ThreadId, holder: Option<ThreadId>, start: u64, end: u64) {
+    /// Notes a wait that ended. Whether one more is remembered now.
+    pub fn ended(
+        &mut self,
+        thread: ThreadId,
+        holder: Option<ThreadId>,
+        start: u64,
+        end: u64,
+    ) -> bool {
         let latest = self.past.back().map_or(end, |last| last.latest.max(end));
-        if self.past.len() == AT_MOST {
+        let full = self.past.len() == AT_MOST;
+        if full {
             self.past.pop_front();
         }
         self.past.push_back(Past { thread, holder, start, end, latest });
+        !full
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.past.len()
+    }
+
+    /// Forgets the older half of them.
+    pub fn halve(&mut self) {
+        self.past.drain(..self.past.len().div_ceil(2));
+        self.past.shrink_to_fit();
     }
 
     /// Those that ended at a moment or later, and perhaps some others.

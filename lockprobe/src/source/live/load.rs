@@ -192,8 +192,8 @@ fn verdict(log: &str) -> &str {
     let statistics = |line: &&str| {
         ["processed ", "verification time", "stack depth"].iter().any(|s| line.starts_with(s))
     };
-    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.filter(|line| !statistics(line)).next_back().unwrap_or("without a word")
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.rfind(|line| !statistics(line)).unwrap_or("without a word")
 }
 
 /// Name and value of a load-time constant.
