@@ -21,7 +21,10 @@ fn main() -> io::Result<()> {
     for watched in [&built, &sources.join("Cargo.toml"), &sources.join("src")] {
         println!("cargo::rerun-if-changed={}", watched.display());
     }
-    fs::write(out.join(fingerprint::OBJECT), object(&built, &sources)?)
+    let embedded = out.join(fingerprint::OBJECT);
+    // A new file each time: a target folder may share its files with copies of itself.
+    let _ = fs::remove_file(&embedded);
+    fs::write(embedded, object(&built, &sources)?)
 }
 
 /// The object in `built` when it was made from the present sources, else nothing.

@@ -3,9 +3,10 @@
 use lockprobe_ebpf::wire::{Wait, reason, state, wait_flag};
 
 use crate::emit;
+use crate::filter;
 use crate::maps::*;
 use crate::tally;
-use crate::task::{LockCall, Registers, Task};
+use crate::task::{LockCall, Task};
 use crate::user;
 
 /// Where a thread sleeps.
@@ -96,18 +97,16 @@ pub fn wake(wait: &mut Wait, call: LockCall, task: Task) {
     }
     let now = emit::now();
     let waker = Task::current();
-    let registers = waker.registers();
-    let nr = registers.get(&REG_NR);
-    wait.waker_call = nr as u32;
-    let reason = reason_of(nr, registers, call, waker, task);
+    wait.waker_call = waker.registers().get(&REG_NR) as u32;
+    let private = call.flags & wait_flag::PRIVATE;
+    let reason = lockprobe_reason(call.futex, private, task.tgid());
     let mut before = 0;
     if reason == reason::RELEASE {
-        waker.describe(&mut wait.waker);
         before = tally::note_release(task.tgid(), call.lock, now);
     }
     let leaves = asleep && reason != reason::RELEASE && waker.leaves();
-    if leaves {
-        waker.describe(&mut wait.waker);
+    if reason == reason::RELEASE || leaves {
+        waker.describe_current(&mut wait.waker);
     }
     if asleep {
         wait.state = state::WOKEN;
@@ -128,6 +127,14 @@ pub fn wake(wait: &mut Wait, call: LockCall, task: Task) {
     }
 }
 
+/// Why the task running here wakes one that sleeps on this address: a function of its own for the
+/// verifier, which looks at it once, and at what follows for one reason instead of four.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lockprobe_reason(futex: u64, private: u32, tgid: u32) -> u32 {
+    reason_of(futex, private != 0, tgid, Task::current())
+}
+
 /// A sleep whose wake-up came while the sleeper was still leaving the processor.
 #[inline(always)]
 pub fn take_early_wake(wait: &mut Wait, now: u64) {
@@ -141,16 +148,18 @@ pub fn take_early_wake(wait: &mut Wait, now: u64) {
 }
 
 #[inline(always)]
-fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: Task) -> u32 {
+fn reason_of(futex: u64, private: bool, tgid: u32, waker: Task) -> u32 {
+    let registers = waker.registers();
+    let nr = registers.get(&REG_NR);
+    let same = waker.tgid() == tgid;
     if nr == NR_FUTEX.load() {
         let op = registers.get(&REG_ARG1) & 0x7f;
         // WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, UNLOCK_PI, WAKE_BITSET, CMP_REQUEUE_PI
         let wakes = matches!(op, 1 | 3 | 4 | 5 | 7 | 10 | 12);
         // The processor may be in an interrupt that came in the middle of another futex call, so
         // the address must agree; shared futexes may be mapped elsewhere in the waker.
-        let shared = call.flags & wait_flag::PRIVATE == 0;
-        let same = waker.tgid() == task.tgid() && registers.get(&REG_ARG0) == call.futex;
-        return if wakes && (same || shared) { reason::RELEASE } else { reason::OTHER };
+        let agrees = !private || (same && registers.get(&REG_ARG0) == futex);
+        return if wakes && agrees { reason::RELEASE } else { reason::OTHER };
     }
     if nr == NR_FUTEX_WAKE.load() || nr == NR_FUTEX_REQUEUE.load() {
         return reason::RELEASE;
@@ -158,8 +167,7 @@ fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: T
     if nr == NR_EXIT.load() || nr == NR_EXIT_GROUP.load() {
         // Timers go off in the middle of whoever ends just then: only a
         // thread of its own process, or one that shares the lock, can have let this one on.
-        let near = waker.tgid() == task.tgid() || call.flags & wait_flag::PRIVATE == 0;
-        return if near { reason::EXIT } else { reason::OTHER };
+        return if same || !private { reason::EXIT } else { reason::OTHER };
     }
     let signals = nr == NR_KILL.load()
         || nr == NR_TKILL.load()
@@ -178,21 +186,34 @@ fn reason_of(nr: u64, registers: Registers, call: LockCall, waker: Task, task: T
 /// seen. A hold that began before this thread slept is no such proof.
 #[inline(always)]
 fn close_hold(waker: Task, wait: &mut Wait, lock: u64, slept: bool) {
-    let Some(own) = WAITS.get_ptr_mut(wait.waker.tid) else { return };
-    // SAFETY: a value of the map; the waker is the task running here.
-    let own = unsafe { &mut *own };
-    if own.state == state::WOKEN && own.lock == lock {
-        tally::ran_unseen(waker, own);
-    }
-    if own.state != state::RUNNING || own.lock != lock {
+    if !filter::may_wait(waker.tid()) {
         return;
     }
-    own.state = state::OVER;
-    if !slept {
+    let since = lockprobe_lets_go(lock);
+    if since == 0 || !slept {
         return;
     }
-    wait.holder_since_ns = own.run_ns;
-    if wait.sleep_ns <= own.run_ns && wait.release_before_ns <= own.run_ns {
+    wait.holder_since_ns = since;
+    if wait.sleep_ns <= since && wait.release_before_ns <= since {
         wait.flags |= wait_flag::HOLD_EXACT;
     }
+}
+
+/// The task running here lets a lock go that it may have waited for: its attempt is over. Returns
+/// when it got the lock, 0 where it did not wait for it. A function of its own for the verifier.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lockprobe_lets_go(lock: u64) -> u64 {
+    let task = Task::current();
+    let Some(own) = WAITS.get_ptr_mut(task.tid()) else { return 0 };
+    // SAFETY: a value of the map, of the task running here.
+    let own = unsafe { &mut *own };
+    if own.state == state::WOKEN && own.lock == lock {
+        tally::ran_unseen(task, own);
+    }
+    if own.state != state::RUNNING || own.lock != lock {
+        return 0;
+    }
+    own.state = state::OVER;
+    own.run_ns
 }

@@ -20,6 +20,8 @@ mod probes;
 #[cfg(target_arch = "bpf")]
 mod semaphore;
 #[cfg(target_arch = "bpf")]
+mod sleep;
+#[cfg(target_arch = "bpf")]
 mod socket;
 #[cfg(target_arch = "bpf")]
 mod tally;

@@ -1,6 +1,7 @@
 //! Every map and every load-time constant.
 
-use crate::socket::Call;
+use crate::sleep::Sleeper;
+use crate::socket::{Call, SEARCHED};
 use crate::user::FRAME_WORDS;
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
@@ -107,6 +108,11 @@ pub static TLS_SESSIONS: LruHashMap<TlsKey, Socket> = LruHashMap::with_max_entri
 #[map]
 pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 
+/// The beginning of a statement that is searched.
+#[map]
+pub static STATEMENT: PerCpuArray<[u64; SEARCHED as usize / 8]> =
+    PerCpuArray::with_max_entries(1, 0);
+
 /// Counts by cause.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
@@ -118,6 +124,10 @@ pub static FRAME: PerCpuArray<[u64; FRAME_WORDS]> = PerCpuArray::with_max_entrie
 /// Room to build a new `Wait`, which is too large for the 512-byte stack.
 #[map]
 pub static NEW_WAIT: PerCpuArray<Wait> = PerCpuArray::with_max_entries(1, 0);
+
+/// The thread that is leaving this processor to sleep in a lock call.
+#[map]
+pub static SLEEPER: PerCpuArray<Sleeper> = PerCpuArray::with_max_entries(1, 0);
 
 /// What the thread that is leaving this processor waits for, in a lock the kernel keeps.
 #[map]

@@ -4,12 +4,10 @@
 //! object runs on every kernel (there is no CO-RE from Rust).
 
 use aya_ebpf::Global;
-use aya_ebpf::helpers::generated::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs,
-};
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use lockprobe_ebpf::wire::{Thread, call, wait_flag};
 
-use crate::file::member;
+use crate::file::{member, read};
 use crate::maps::*;
 
 /// A task as the kernel hands it to a program: typed, never null.
@@ -129,33 +127,33 @@ impl Task {
     /// Whether its process has other threads.
     #[inline(always)]
     pub fn has_siblings(self) -> bool {
-        member::<u32>(self.load(&TASK_SIGNAL), &SIGNAL_THREADS) > 1
+        member::<u32>(self.pointer(&TASK_SIGNAL), &SIGNAL_THREADS) > 1
     }
 
     /// Its `struct files_struct`.
     #[inline(always)]
     pub fn files(self) -> u64 {
-        self.load(&TASK_FILES)
+        self.pointer(&TASK_FILES)
     }
 
     /// Inode of its root directory.
     #[inline(always)]
     pub fn root_directory(self) -> u64 {
-        let dentry: u64 = member(self.load(&TASK_FS), &FS_ROOT);
+        let dentry: u64 = member(self.pointer(&TASK_FS), &FS_ROOT);
         member(dentry, &DENTRY_INODE)
     }
 
     /// Inode of its working directory.
     #[inline(always)]
     pub fn working_directory(self) -> u64 {
-        let dentry: u64 = member(self.load(&TASK_FS), &FS_PWD);
+        let dentry: u64 = member(self.pointer(&TASK_FS), &FS_PWD);
         member(dentry, &DENTRY_INODE)
     }
 
     /// Its `struct nsproxy`.
     #[inline(always)]
     pub fn nsproxy(self) -> u64 {
-        self.load(&TASK_NSPROXY)
+        self.pointer(&TASK_NSPROXY)
     }
 
     /// The registers it entered the kernel with.
@@ -170,27 +168,72 @@ impl Task {
     pub fn describe(self, out: &mut Thread) {
         out.tgid = self.tgid();
         out.tid = self.tid();
-        let thread_pid: u64 = self.load(&TASK_THREAD_PID);
-        let mut level = 0u32;
-        let mut number = out.tid;
-        // SAFETY: the helper checks the address and writes exactly the size named; `out` is
-        // exclusive for the time of the call.
-        unsafe {
-            let at = thread_pid + PID_LEVEL.load();
-            bpf_probe_read_kernel((&raw mut level).cast(), 4, at as *const _);
-            // In the host's own namespace both numbers are the same.
-            if level != 0 {
-                // Bounded once more: kernels up to 6.9 forget the bounds of a product.
-                let slot = (level as u64 & 63) * UPID_SIZE.load() & 0xfff;
-                let at = thread_pid + PID_NUMBERS.load() + slot;
-                bpf_probe_read_kernel((&raw mut number).cast(), 4, at as *const _);
-            }
-            let name = self.0.add(TASK_COMM.load() as usize);
-            bpf_probe_read_kernel((&raw mut out.comm).cast(), 16, name.cast());
-        }
-        out.ns_tid = number;
+        let pid = self.pointer(&TASK_THREAD_PID);
+        let level: u32 = member(pid, &PID_LEVEL);
+        out.ns_tid = number_of(pid, level, out.tid);
         out.ns_level = level;
+        self.copy_name(&mut out.comm);
     }
+
+    /// The same of the task running here, with hardly a call of a helper: a thread that lets a lock
+    /// go pays for it.
+    #[inline(always)]
+    pub fn describe_current(self, out: &mut Thread) {
+        out.tgid = self.tgid();
+        out.tid = self.tid();
+        let inner = lockprobe_inner();
+        out.ns_tid = (inner >> 32) as u32;
+        out.ns_level = inner as u32;
+        self.copy_name(&mut out.comm);
+    }
+
+    #[inline(always)]
+    fn copy_name(self, out: &mut [u8; 16]) {
+        let words: *mut u32 = out.as_mut_ptr().cast();
+        let name = TASK_COMM.load() as usize;
+        let mut i = 0;
+        while i < 4 {
+            // SAFETY: the verifier checks offset and size against the type of the pointer; `out` is
+            // a member of a `Thread`, which is aligned to four bytes.
+            unsafe {
+                let word = core::ptr::read_volatile(self.0.add(name + 4 * i).cast::<u32>());
+                *words.add(i) = word;
+            }
+            i += 1;
+        }
+    }
+
+    /// A member that leads to another structure. Not by a typed load: for each one that the verifier
+    /// meets it searches all types of the kernel by name, for a millisecond.
+    #[inline(always)]
+    fn pointer(self, offset: &Global<u64>) -> u64 {
+        member(self.0 as u64, offset)
+    }
+}
+
+/// Number of a thread in its own namespace, which is so deep; in the host's it is at hand.
+#[inline(always)]
+fn number_of(pid: u64, level: u32, host: u32) -> u32 {
+    if level == 0 {
+        return host;
+    }
+    // Bounded once more: kernels up to 6.9 forget the bounds of a product.
+    let slot = (level as u64 & 63) * UPID_SIZE.load() & 0xfff;
+    read(pid + PID_NUMBERS.load() + slot)
+}
+
+/// Of the task running here: its number in its own namespace, and below how deep that is. The one
+/// typed load of a pointer, in a function of its own that the verifier looks at once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lockprobe_inner() -> u64 {
+    let task = Task::current();
+    let pid: *const u8 = task.load(&TASK_THREAD_PID);
+    // SAFETY: the verifier checks offset and size against the type of the pointer; where there is
+    // nothing the kernel makes the load zero.
+    let level =
+        unsafe { core::ptr::read_volatile(pid.add(PID_LEVEL.load() as usize).cast::<u32>()) };
+    u64::from(number_of(pid as u64, level, task.tid())) << 32 | u64::from(level)
 }
 
 impl Registers {
@@ -211,6 +254,19 @@ impl Registers {
     pub fn at(self, offset: usize) -> u64 {
         // SAFETY: the verifier checks the offset against `struct pt_regs`.
         unsafe { core::ptr::read_volatile(self.0.add(offset).cast::<u64>()) }
+    }
+
+    /// Whether these registers may ask for a lock call: no is certain. One load and comparisons, for
+    /// every task that falls asleep.
+    #[inline(always)]
+    pub fn are_of_lock_call(self) -> bool {
+        let nr = self.get(&REG_NR);
+        nr == NR_FUTEX.load()
+            || nr == NR_FUTEX_WAIT.load()
+            || nr == NR_FLOCK.load()
+            || nr == NR_FCNTL.load()
+            || nr == NR_SEMOP.load()
+            || nr == NR_SEMTIMEDOP.load()
     }
 
     /// The lock call these registers ask for, if they do.

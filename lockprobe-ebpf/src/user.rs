@@ -32,12 +32,6 @@ impl Frame {
         }
     }
 
-    /// The word this far above the stack pointer.
-    #[inline(always)]
-    pub fn word(&self, sp: u64, offset: u64) -> u64 {
-        if offset == 0 { self.0[0] } else { read_word(sp + offset) }
-    }
-
     /// Mixes what a thread that tries again cannot have changed: this, and the registers that a
     /// callee preserves.
     #[inline(always)]
@@ -58,8 +52,9 @@ impl Frame {
     }
 }
 
+/// A word; zero where it cannot be read.
 #[inline(always)]
-fn read_word(address: u64) -> u64 {
+pub fn word(address: u64) -> u64 {
     let mut value = 0u64;
     // SAFETY: the helper checks the user address and writes eight bytes, zeros if it fails.
     unsafe { bpf_probe_read_user((&raw mut value).cast(), 8, address as *const _) };

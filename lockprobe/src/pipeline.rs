@@ -6,6 +6,7 @@
 
 mod asking;
 mod counts;
+mod departed;
 mod frames;
 mod full;
 mod metrics;
@@ -41,6 +42,7 @@ use crate::track::activities::Activities;
 use crate::track::threads::ThreadCounts;
 use crate::track::{Reorder, Span, Tracker};
 use counts::Kept;
+use departed::Departed;
 use frames::{from_ring, read};
 use full::Full;
 pub use metrics::AskOwn;
@@ -48,10 +50,12 @@ use metrics::Metered;
 use stacks::Stacks;
 use talk::Talks;
 
-/// Most locks with counts of their own; those of more are summed up together.
-const LOCKS_AT_MOST: usize = 65_536;
+/// Most locks with counts of their own, two kilobytes each; those of more are summed up together.
+const LOCKS_AT_MOST: usize = 8192;
 /// Most processes remembered by name.
 const PROCESSES_AT_MOST: usize = 65_536;
+/// Room for so many events is kept from one observation to the next.
+const EVENTS_KEPT: usize = 1024;
 /// How long what a thread was seen doing is remembered, nanoseconds.
 const ACTIVITY_KEPT: u64 = 10_000_000_000;
 
@@ -90,6 +94,7 @@ pub struct Pipeline {
     verdicts_given: HashMap<u32, HashSet<(u32, u64)>>,
     /// Threads that ended, and with the last of them their process.
     ended: VecDeque<(u64, ThreadId, bool)>,
+    departed: Departed,
     findings: u64,
     names: GivenNames,
     group_by: GroupBy,
@@ -97,6 +102,9 @@ pub struct Pipeline {
     metered: Option<Metered>,
     now: u64,
     recorder: Option<Writer>,
+    /// Room that is used again and again.
+    events: Vec<LockEvent>,
+    spans: Vec<Span>,
 }
 
 /// The kernel's counts of one lock.
@@ -104,6 +112,8 @@ struct Counted {
     lock: Arc<LockDescription>,
     pid: u32,
     counts: LockCounts,
+    /// Its process ended a while ago.
+    gone: bool,
 }
 
 impl Pipeline {
@@ -135,12 +145,15 @@ impl Pipeline {
             processes: HashMap::new(),
             verdicts_given: HashMap::new(),
             ended: VecDeque::new(),
+            departed: Departed::default(),
             findings: 0,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
             kept: Kept::default(),
             metered: None,
             recorder,
+            events: Vec::new(),
+            spans: Vec::new(),
         }
     }
 
@@ -197,7 +210,7 @@ impl Pipeline {
         let mut events = Vec::new();
         self.futex.finish(&mut events);
         self.kernel_locks.finish(&mut events);
-        self.push(events);
+        self.push(&mut events);
         self.drain(u64::MAX, out);
         self.settle_counts(None);
         self.settle_remote(out);
@@ -226,11 +239,13 @@ impl Pipeline {
 
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
         self.keep_counts(&observation);
-        let mut events = Vec::new();
+        let mut events = std::mem::take(&mut self.events);
         self.futex.observe(&observation, &mut events);
         self.kernel_locks.observe(&observation, &mut events);
         self.full.observe(&observation, &self.futex, &mut self.names);
-        self.push(events);
+        self.push(&mut events);
+        events.shrink_to(EVENTS_KEPT);
+        self.events = events;
         self.meter(&observation);
         match observation {
             Observation::Tick(now) => {
@@ -245,6 +260,7 @@ impl Pipeline {
                 self.conclude(now, out);
                 self.settle_counts(Some(now));
                 self.tell_metrics(now, out);
+                self.let_go(now);
             }
             Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
             Observation::Fact(Fact::Holder(fact)) => {
@@ -296,8 +312,8 @@ impl Pipeline {
     }
 
     /// From here on locks have the names the user gave them.
-    fn push(&mut self, events: Vec<LockEvent>) {
-        for mut event in events {
+    fn push(&mut self, events: &mut Vec<LockEvent>) {
+        for mut event in events.drain(..) {
             event.lock = self.names.apply(&event.lock);
             self.order.push(event);
         }
@@ -311,6 +327,11 @@ impl Pipeline {
                 self.ended.pop_front();
             }
             self.ended.push_back((seen.time, seen.thread.id, event == ProcessEvent::Exit));
+        }
+        match event {
+            ProcessEvent::Exit => self.departed.ended(pid, seen.time),
+            ProcessEvent::ThreadExit => {}
+            _ => self.departed.began(pid),
         }
         if let ProcessEvent::Fork(_) = event {
             // Whoever had its id before was another.
@@ -332,19 +353,19 @@ impl Pipeline {
     }
 
     fn drain(&mut self, before: u64, out: &mut Vec<Record>) {
-        let mut spans = Vec::new();
-        let mut done = Vec::new();
+        let mut spans = std::mem::take(&mut self.spans);
         while let Some(event) = self.order.pop(before) {
             let polled = matches!(event.what, What::Polled { .. });
             let seen = if polled { Seen::Asking } else { Seen::Asleep };
-            self.tracker.apply(event, &mut done);
-            spans.extend(done.drain(..).map(|span| (span, seen)));
+            self.tracker.apply(event, &mut spans);
+            // One by one: what has been built just now is still at hand.
+            spans.drain(..).for_each(|span| self.emit(span, seen, out));
         }
+        self.spans = spans;
         // Only now has everything been told that they did before.
         while let Some((_, id, whole)) = self.ended.pop_front_if(|ended| ended.0 < before) {
             self.tracker.ended(|other| other == id || whole && other.pid == id.pid);
         }
-        spans.into_iter().for_each(|(span, seen)| self.emit(span, seen, out));
     }
 
     fn emit(&mut self, span: Span, seen: Seen, out: &mut Vec<Record>) {
@@ -365,14 +386,14 @@ impl Pipeline {
 
     fn count(&mut self, lock: Option<Arc<LockDescription>>, pid: u32, counts: &LockCounts) {
         match lock {
-            Some(lock)
-                if self.counts.len() < LOCKS_AT_MOST || self.counts.contains_key(&lock.id) =>
-            {
+            Some(lock) if self.has_room_for(&lock) => {
                 let lock = self.names.apply(&lock);
-                let fresh = || Counted { lock: lock.clone(), pid, counts: LockCounts::default() };
-                self.counts.entry(lock.id).or_insert_with(fresh).counts.merge(counts);
+                let counts_of =
+                    |lock| Counted { lock, pid, counts: LockCounts::default(), gone: false };
+                let counted = self.counts.entry(lock.id);
+                counted.or_insert_with(|| counts_of(lock.clone())).counts.merge(counts);
             }
-            _ => self.uncounted.merge(counts),
+            _ => self.count_elsewhere(counts),
         }
     }
 }

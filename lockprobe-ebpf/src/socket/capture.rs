@@ -137,9 +137,7 @@ impl Call {
     /// Copies what was prepared into records.
     #[inline(always)]
     pub fn copy(&mut self) {
-        // Not a constant to the compiler: it would leave the argument out, and kernels up to 6.12
-        // want to see it.
-        lockprobe_copy(core::hint::black_box(0));
+        lockprobe_copy();
     }
 
     /// One byte of the head; the index is bounded here, for the verifier.
@@ -167,50 +165,80 @@ impl Call {
     }
 }
 
-/// Copies what `CALL` says. A function of its own for the verifier, which looks at it once.
+/// Copies what `CALL` says. A function of its own for the verifier, which looks at it once; so is what
+/// it does for each piece.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lockprobe_copy(nothing: u32) -> u32 {
-    let Some(call) = Call::here() else { return nothing };
+pub extern "C" fn lockprobe_copy() -> u32 {
     let mut i = 0;
     while i < PIECES_A_CALL {
-        i += 1;
-        if call.left == 0 {
+        if lockprobe_next() == 0 {
             return 0;
         }
-        if call.here == 0 {
-            if call.index >= call.count {
-                break;
-            }
-            let [at, here] = read_user(call.list.wrapping_add(16 * call.index), [0u64; 2]);
-            (call.at, call.here) = (at, here);
-            call.index += 1;
-            continue;
-        }
-        let length = call.here.min(call.left);
-        let copied = if length <= PIECES[0] as u64 {
-            piece::<{ PIECES[0] }>(call, length)
-        } else if length <= PIECES[1] as u64 {
-            piece::<{ PIECES[1] }>(call, length)
-        } else {
-            piece::<{ PIECES[2] }>(call, length)
-        };
-        // Only the first piece begins a request.
-        call.flags &= u64::from(bytes_flag::SENT);
-        call.offset += copied;
-        call.at += copied;
-        call.here -= copied;
-        call.left -= copied;
+        i += 1;
     }
-    if call.left != 0 {
+    if Call::here().is_some_and(|call| call.left != 0) {
         count(Counter::BytesUnseen);
     }
     0
 }
 
+/// Copies the next piece, or goes on to the next buffer; 0 when that was all.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lockprobe_next() -> u32 {
+    let Some(call) = Call::here() else { return 0 };
+    if call.left == 0 {
+        return 0;
+    }
+    if call.here == 0 {
+        if call.index >= call.count {
+            count(Counter::BytesUnseen);
+            return 0;
+        }
+        let [at, here] = read_user(call.list.wrapping_add(16 * call.index), [0u64; 2]);
+        (call.at, call.here) = (at, here);
+        call.index += 1;
+        return 1;
+    }
+    let length = call.here.min(call.left);
+    let copied = if length <= PIECES[0] as u64 {
+        lockprobe_small_piece(length)
+    } else if length <= PIECES[1] as u64 {
+        lockprobe_piece(length)
+    } else {
+        lockprobe_large_piece(length)
+    };
+    // Only the first piece begins a request.
+    call.flags &= u64::from(bytes_flag::SENT);
+    call.offset += copied;
+    call.at += copied;
+    call.here -= copied;
+    call.left -= copied;
+    1
+}
+
+macro_rules! pieces {
+    ($($name:ident $which:literal)*) => {$(
+        /// A function of its own for the verifier, as [`lockprobe_copy`], which calls it in a loop.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(length: u64) -> u64 {
+            piece::<{ PIECES[$which] }>(length)
+        }
+    )*};
+}
+
+pieces! {
+    lockprobe_small_piece 0
+    lockprobe_piece 1
+    lockprobe_large_piece 2
+}
+
 /// Copies up to `N` bytes; how many were taken care of.
 #[inline(always)]
-fn piece<const N: usize>(call: &Call, length: u64) -> u64 {
+fn piece<const N: usize>(length: u64) -> u64 {
+    let Some(call) = Call::here() else { return length };
     let mut size = length as u32;
     if size > N as u32 {
         size = N as u32;

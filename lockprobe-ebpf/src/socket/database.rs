@@ -1,13 +1,14 @@
 //! Statements of databases that may be about a lock.
 
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use lockprobe_ebpf::wire::socket_flag;
 
 use super::capture::{Call, read_user};
 use super::interest::{EVER, SECRET, WANTED};
-use crate::maps::ROW_LOCKS;
+use crate::maps::{ROW_LOCKS, STATEMENT};
 
 /// Bytes of a statement that are searched.
-const SEARCHED: u64 = 1024;
+pub const SEARCHED: u64 = 1024;
 /// An answer that tells of locks, so that what follows matters too.
 pub const LOCKS: u32 = 1;
 /// An answer that tells of something by itself.
@@ -50,39 +51,78 @@ pub fn mysql(flags: u32, head: &Call) -> u32 {
 /// Looks for a word that begins with "lock", and where that is asked for, for a statement that locks
 /// what it reads.
 #[inline(always)]
-fn search(buffers: &Call) -> u32 {
-    const LOCK: u32 = u32::from_le_bytes(*b"LOCK");
-    const UPPER: u32 = !0x2020_2020;
-    // FOR UPDATE, FOR SHARE and the like; a space is zero in upper case.
-    const FOR: u32 = u32::from_le_bytes(*b"FOR\0");
-    let second = if ROW_LOCKS.load() == 0 { LOCK } else { FOR };
-    let mut end = buffers.first_length;
-    if end > SEARCHED {
-        end = SEARCHED;
+fn search(call: &Call) -> u32 {
+    let length = call.first_length.min(SEARCHED);
+    lockprobe_search(call.first, length)
+}
+
+/// A function of its own for the verifier; likewise what it does again and again.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lockprobe_search(at: u64, size: u64) -> u32 {
+    let Some(words) = STATEMENT.get_ptr_mut(0) else { return 0 };
+    if size > SEARCHED {
+        return 0;
     }
-    let mut last = 0u64;
-    let mut at = 0u64;
-    let mut i = 0;
-    while i < SEARCHED / 8 {
-        if at >= end {
+    // SAFETY: this processor's slot, which no other program of ours uses meanwhile; the helper
+    // checks the user address and writes no more than the size named.
+    unsafe { bpf_probe_read_user(words.cast(), size as u32, at as *const _) };
+    let mut from = 0;
+    while from < SEARCHED {
+        if from >= size {
             break;
         }
-        let word = read_user(buffers.first + at, 0u64);
-        let mut shift = 1u32;
-        // Eight places where four letters may begin, three of them in the word before.
-        let both = (u128::from(word) << 64) | u128::from(last);
-        while shift <= 8 {
-            let four = (both >> (8 * (shift + 4))) as u32;
-            if four & UPPER == LOCK || four & UPPER == second {
-                return WANTED | EVER;
-            }
-            shift += 1;
+        if lockprobe_says_lock(from, size) != 0 {
+            return WANTED | EVER;
         }
-        last = word;
-        at += 8;
-        i += 1;
+        from += STRIDE;
     }
     0
+}
+
+/// Bytes that [`lockprobe_says_lock`] looks at.
+const STRIDE: u64 = 64;
+
+/// Whether "lock" ends in the bytes from there on, of so many in all, or what a statement says that
+/// locks what it reads (FOR UPDATE, FOR SHARE and the like): not zero.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lockprobe_says_lock(from: u64, size: u64) -> u32 {
+    let Some(words) = STATEMENT.get_ptr(0) else { return 0 };
+    let word = |i: u64| {
+        // SAFETY: inside the slot, by the mask; a power of two.
+        unsafe { (*words)[i as usize & (SEARCHED as usize / 8 - 1)] }
+    };
+    let mut last = if from == 0 { 0 } else { word(from / 8 - 1) };
+    let mut i = 0;
+    while i < STRIDE && from + i < size {
+        let this = word((from + i) / 8);
+        // Eight places where four letters may begin, three of them in the word before.
+        let before = last >> 40 | this << 24;
+        if says(this, *b"lock") | says(before, *b"lock") != 0 {
+            return 1;
+        }
+        if ROW_LOCKS.load() != 0 && says(this, *b"for ") | says(before, *b"for ") != 0 {
+            return 1;
+        }
+        last = this;
+        i += 8;
+    }
+    0
+}
+
+/// Whether four characters, in letters of either case, begin at one of the first five bytes: not
+/// zero.
+#[inline(always)]
+fn says(word: u64, four: [u8; 4]) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let lower = word | 0x20 * EACH;
+    let differs = (lower ^ four[0] as u64 * EACH)
+        | (lower >> 8 ^ four[1] as u64 * EACH)
+        | (lower >> 16 ^ four[2] as u64 * EACH)
+        | (lower >> 24 ^ four[3] as u64 * EACH);
+    // Whether a byte is zero (Warren, Hacker's Delight, 6-1).
+    differs.wrapping_sub(EACH) & !differs & 0x80 * EACH
 }
 
 /// Messages before the rows that are looked at: the answers to Parse, Bind and Describe, notices.

@@ -22,6 +22,7 @@ use crate::filter;
 use crate::maps::*;
 use crate::task::Task;
 pub use capture::Call;
+pub use database::SEARCHED;
 use interest::want;
 pub use sock::Sock;
 
@@ -120,7 +121,7 @@ fn said(task: Task, socket: &mut Socket, call: &mut Call, sent: bool) -> bool {
     let chosen = if sent { on_sent(socket, call) } else { on_received(socket, call) };
     socket.last_ns = emit::now();
     if chosen {
-        task.describe(&mut call.thread);
+        task.describe_current(&mut call.thread);
     }
     chosen
 }

@@ -9,9 +9,10 @@ use crate::model::{
 };
 
 /// Most locks summed up one by one.
-const AT_MOST: usize = 65_536;
-/// Most holders counted for one lock.
+const AT_MOST: usize = 16_384;
+/// Most holders counted for one lock, and for all of them.
 const HOLDERS_AT_MOST: usize = 1024;
+const ALL_HOLDERS_AT_MOST: usize = 65_536;
 
 /// What the spans of one lock add up to.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,7 @@ impl LockUsage {
 #[derive(Default)]
 pub struct Usage {
     locks: HashMap<LockId, LockUsage>,
+    holders: usize,
 }
 
 impl Usage {
@@ -57,6 +59,7 @@ impl Usage {
 
     /// Adds an acquire span.
     pub fn acquire(&mut self, span: &AcquireSpan) {
+        let room = self.holders < ALL_HOLDERS_AT_MOST;
         let Some(usage) = self.lock(span.lock.id) else { return };
         let wait = span.end.saturating_sub(span.start);
         usage.waits += 1;
@@ -68,11 +71,19 @@ impl Usage {
             Outcome::Abandoned | Outcome::Refused => usage.abandoned += 1,
             Outcome::Waiting => usage.still_waiting += 1,
         }
-        if let Some(holder) = &span.holder
-            && (usage.holders.len() < HOLDERS_AT_MOST || usage.holders.contains_key(&holder.id))
-        {
-            usage.holders.entry(holder.id).or_insert_with(|| (0, holder.clone())).0 += 1;
+        let Some(holder) = &span.holder else { return };
+        if let Some((count, _)) = usage.holders.get_mut(&holder.id) {
+            *count += 1;
+        } else if room && usage.holders.len() < HOLDERS_AT_MOST {
+            usage.holders.insert(holder.id, (1, holder.clone()));
+            self.holders += 1;
         }
+    }
+
+    /// Forgets a lock.
+    pub fn forget(&mut self, id: &LockId) {
+        let usage = self.locks.remove(id);
+        self.holders -= usage.map_or(0, |usage| usage.holders.len());
     }
 
     /// Adds a hold span.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::command::{BenchArgs, Format, Grouping, OutputArgs};
 use super::run::{Opened, drive};
 use crate::pipeline::{Aside, Pipeline};
@@ -12,7 +14,7 @@ use crate::sinks::Pressure;
 use crate::source::Source;
 use crate::source::live::{Live, Options, Synthetic, Targets};
 
-/// Runs it, and prints what was made, delivered and dropped as one JSON object.
+/// Runs it, and prints what was made, delivered and dropped, and what that took, as one JSON object.
 pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
     let options = Options {
         min_wait: 0,
@@ -45,6 +47,7 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         anyhow::bail!("the synthetic source was not loaded")
     };
     let (rate, length, count) = (args.rate, args.duration, made.clone());
+    let begun = used(ClockId::ProcessCPUTime);
     let generator = std::thread::spawn(move || generate(generator, rate, length, &count));
     let stop = live.stop_flag();
     let ended = drive(
@@ -54,7 +57,9 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         || !generator.is_finished(),
         || stop.store(true, Ordering::Relaxed),
     )?;
-    let took = generator.join().map_err(|_| anyhow::anyhow!("the generator crashed"))??;
+    let (took, making) =
+        generator.join().map_err(|_| anyhow::anyhow!("the generator crashed"))??;
+    let used = used(ClockId::ProcessCPUTime).saturating_sub(begun).saturating_sub(making);
     let summary = &ended.summary;
     let dropped = summary.losses.dropped.iter().map(|(stage, cause, count)| {
         serde_json::json!({ "stage": stage, "cause": cause, "count": count })
@@ -64,6 +69,10 @@ pub fn main(args: &BenchArgs) -> anyhow::Result<u8> {
         "emitted": summary.losses.emitted,
         "received": summary.received,
         "seconds": took.as_secs_f64(),
+        // From ring to sink, without what it took to make the records.
+        "processor_seconds": used.as_secs_f64(),
+        "spans": ended.seen.spans,
+        "resident_bytes": resident(),
         "dropped": dropped.collect::<Vec<_>>(),
     });
     writeln!(std::io::stdout(), "{report}")?;
@@ -75,7 +84,7 @@ fn generate(
     rate: u64,
     length: Duration,
     made: &AtomicU64,
-) -> anyhow::Result<Duration> {
+) -> anyhow::Result<(Duration, Duration)> {
     let begun = Instant::now();
     while begun.elapsed() < length {
         let due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
@@ -90,5 +99,19 @@ fn generate(
         }
         made.fetch_add(batches * Synthetic::BATCH, Ordering::Relaxed);
     }
-    Ok(begun.elapsed())
+    Ok((begun.elapsed(), used(ClockId::ThreadCPUTime)))
+}
+
+/// Processor time used so far.
+fn used(by: ClockId) -> Duration {
+    let time = clock_gettime(by);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Memory of this process that is there now.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
 }

@@ -288,12 +288,15 @@ pub struct Tally {
     pub waits: Vec<(Arc<str>, u64)>,
     /// Findings, no more than as many.
     pub findings: Vec<Arc<Finding>>,
+    /// How many spans there were, of waits and of holds.
+    pub spans: u64,
 }
 
 const TALLY_AT_MOST: usize = 10_000;
 
 impl Tally {
     fn add(&mut self, record: &Record) {
+        self.spans += u64::from(matches!(record, Record::Acquire(_) | Record::Hold(_)));
         match record {
             Record::Acquire(span) if self.waits.len() < TALLY_AT_MOST => {
                 self.waits.push((span.lock.name.clone(), span.end - span.start));

@@ -11,6 +11,9 @@ use crate::enrich::LockFileAsked;
 use crate::model::{Fact, Observation, Record};
 use crate::source::{Batch, facts};
 
+/// Most call sites of one process remembered as told of.
+const SITES_AT_MOST: usize = 4096;
+
 impl Pipeline {
     /// What the running system says about an observation before it is understood. Facts are
     /// handed on one by one, since each may answer what the next would have been asked for.
@@ -126,7 +129,11 @@ impl Pipeline {
             if self.verdicts_given.len() >= PROCESSES_AT_MOST {
                 self.verdicts_given.clear();
             }
-            self.verdicts_given.entry(site.pid).or_default().insert((site.level, site.ip));
+            let given = self.verdicts_given.entry(site.pid).or_default();
+            // Of more the kernel half keeps those that are in use, and so many are few to take back.
+            if given.len() < SITES_AT_MOST {
+                given.insert((site.level, site.ip));
+            }
         }
         if let Some(recorder) = &mut self.recorder {
             let mut one = Batch::default();

@@ -22,7 +22,7 @@ impl Pipeline {
         let mut events = Vec::new();
         self.futex.observe(&Observation::Tick(now), &mut events);
         self.kernel_locks.observe(&Observation::Tick(now), &mut events);
-        self.push(events);
+        self.push(&mut events);
         self.drain(u64::MAX, out);
         let roots = snapshot::root_holders(self.tracker.table());
         self.ask_about(&roots, out)?;

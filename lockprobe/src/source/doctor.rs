@@ -186,8 +186,15 @@ fn capture() -> (Check, u8) {
     match Live::start(&options) {
         Ok(live) => {
             let took = begun.elapsed().as_millis();
+            let mut found = format!("loaded, attached and detached; ready in {took} ms");
+            let verified = live.verified();
+            if !verified.is_empty() {
+                let all: u32 = verified.iter().map(|(.., n)| n).sum();
+                let each = verified.iter().map(|(name, _, n)| format!("{name} {n}"));
+                let each = each.collect::<Vec<_>>().join(", ");
+                found += &format!("; verified {all} instructions ({each})");
+            }
             drop(live);
-            let found = format!("loaded, attached and detached; ready in {took} ms");
             (check("live capture", true, found), 0)
         }
         Err(error) => {

@@ -19,6 +19,7 @@ pub use remote::Outcomes;
 use remote::RemoteLocks;
 pub use table::{Left, LockTable, Ongoing};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use identity::{Role, span_id};
@@ -170,6 +171,11 @@ impl Tracker {
     /// Threads ended.
     pub fn ended(&mut self, is_gone: impl Fn(ThreadId) -> bool) {
         self.table.ended(is_gone);
+    }
+
+    /// Lets go of what is remembered of the locks of processes that ended a while ago.
+    pub fn let_go(&mut self, gone: &HashSet<u32>) {
+        self.table.let_go(gone);
     }
 
     /// Waits whose end was never told.

@@ -8,6 +8,9 @@ use crate::model::{LockEvent, RemoteStep, What};
 /// Most events held back; beyond it the oldest come out early.
 const AT_MOST: usize = 65_536;
 
+/// Room for so many is kept where nothing is held back.
+const KEPT: usize = 1024;
+
 /// Something that happened at a time.
 pub trait Timed {
     /// When, CLOCK_MONOTONIC nanoseconds.
@@ -39,32 +42,16 @@ impl Timed for RemoteStep {
     }
 }
 
-struct Entry<T> {
-    time: u64,
-    sequence: u64,
-    event: T,
-}
-
-impl<T> PartialEq for Entry<T> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.time, self.sequence) == (other.time, other.sequence)
-    }
-}
-impl<T> Eq for Entry<T> {}
-impl<T> PartialOrd for Entry<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<T> Ord for Entry<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.time, self.sequence).cmp(&(other.time, other.sequence))
-    }
-}
+/// When an event is due, which came first of those due at once, and where it lies. The heap moves
+/// these about, and not the events, which are ten times as large.
+type Turn = Reverse<(u64, u64, usize)>;
 
 /// Events waiting for their turn.
 pub struct Reorder<T = LockEvent> {
-    heap: BinaryHeap<Reverse<Entry<T>>>,
+    turns: BinaryHeap<Turn>,
+    events: Vec<Option<T>>,
+    /// Places in `events` that are empty.
+    free: Vec<usize>,
     sequence: u64,
     latest: u64,
     late: u64,
@@ -72,34 +59,116 @@ pub struct Reorder<T = LockEvent> {
 
 impl<T> Default for Reorder<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), sequence: 0, latest: 0, late: 0 }
+        Self {
+            turns: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
+            sequence: 0,
+            latest: 0,
+            late: 0,
+        }
     }
 }
 
 impl<T: Timed> Reorder<T> {
     /// Takes an event. One that should have come out already comes out next, and is counted.
     pub fn push(&mut self, event: T) {
-        if event.time() < self.latest && !event.is_history() {
+        let time = event.time();
+        if time < self.latest && !event.is_history() {
             self.late += 1;
         }
         self.sequence += 1;
-        let entry = Entry { time: event.time(), sequence: self.sequence, event };
-        self.heap.push(Reverse(entry));
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.events[at] = Some(event);
+                at
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() - 1
+            }
+        };
+        self.turns.push(Reverse((time, self.sequence, at)));
     }
 
     /// The next event before this time.
     pub fn pop(&mut self, before: u64) -> Option<T> {
-        let early = self.heap.len() > AT_MOST;
-        if !early && self.heap.peek()?.0.time >= before {
+        let early = self.turns.len() > AT_MOST;
+        if !early && self.turns.peek()?.0.0 >= before {
             return None;
         }
-        let Reverse(entry) = self.heap.pop()?;
-        self.latest = self.latest.max(entry.time);
-        Some(entry.event)
+        let Reverse((time, _, at)) = self.turns.pop()?;
+        self.latest = self.latest.max(time);
+        let event = self.events.get_mut(at).and_then(Option::take);
+        self.free.push(at);
+        if self.turns.is_empty() {
+            self.rest();
+        }
+        event
+    }
+
+    /// Gives back what a crowd took: nothing is held back just now.
+    fn rest(&mut self) {
+        self.free.clear();
+        self.events.clear();
+        self.events.shrink_to(KEPT);
+        self.free.shrink_to(KEPT);
+        self.turns.shrink_to(KEPT);
     }
 
     /// Events that came after their turn.
     pub fn late(&self) -> u64 {
         self.late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Step(u64, u32);
+
+    impl Timed for Step {
+        fn time(&self) -> u64 {
+            self.0
+        }
+
+        fn is_history(&self) -> bool {
+            false
+        }
+    }
+
+    fn popped(order: &mut Reorder<Step>, before: u64) -> Vec<u32> {
+        std::iter::from_fn(|| order.pop(before)).map(|step| step.1).collect()
+    }
+
+    #[test]
+    fn events_come_out_in_order_of_time_and_then_of_arrival() {
+        let mut order = Reorder::default();
+        for (time, which) in [(5, 0), (3, 1), (5, 2), (9, 3), (1, 4)] {
+            order.push(Step(time, which));
+        }
+        assert_eq!(popped(&mut order, 4), [4, 1]);
+        // The places of those that are out are taken again.
+        order.push(Step(4, 5));
+        order.push(Step(8, 6));
+        assert_eq!(popped(&mut order, 9), [5, 0, 2, 6]);
+        assert_eq!((order.late(), order.events.len()), (0, 5));
+        order.push(Step(7, 7));
+        assert_eq!(popped(&mut order, u64::MAX), [7, 3]);
+        assert_eq!((order.late(), order.events.len(), order.free.len()), (1, 0, 0));
+    }
+
+    #[test]
+    fn what_a_crowd_took_is_given_back() {
+        let mut order = Reorder::default();
+        for time in 0..AT_MOST as u64 + 10 {
+            order.push(Step(time, 0));
+        }
+        // Beyond the bound they come out before their turn.
+        assert_eq!(popped(&mut order, 0).len(), 10);
+        assert_eq!(popped(&mut order, u64::MAX).len(), AT_MOST);
+        assert!(order.events.capacity() <= KEPT && order.turns.capacity() <= KEPT);
     }
 }

@@ -1,6 +1,6 @@
 //! The state of all locks: who waits, who has, who had.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -9,7 +9,10 @@ use super::queue::Queue;
 use crate::model::{Holder, LockDescription, LockId, Mode, SpanId, Thread, ThreadId};
 
 /// Most locks remembered; beyond it those nobody waits for are forgotten.
-const AT_MOST: usize = 65_536;
+const AT_MOST: usize = 32_768;
+/// Most waits that ended lately remembered, of all locks, 64 bytes each; beyond it the older half of
+/// each lock's is forgotten.
+const PAST_AT_MOST: usize = 65_536;
 /// Most locks left behind that are remembered; no more are told of.
 const LEFT_AT_MOST: usize = 4096;
 /// Most threads told that were refused one of them.
@@ -98,6 +101,8 @@ pub struct LockTable {
     /// between.
     remote: BTreeMap<(ThreadId, LockId), Ongoing>,
     locks: HashMap<LockId, Lock>,
+    /// Waits that ended lately, of all locks.
+    past: usize,
     left: BTreeMap<LockId, Left>,
 }
 
@@ -289,8 +294,28 @@ impl LockTable {
         lost.len() as u64
     }
 
+    /// Processes ended a while ago: nobody will come back to locks of theirs.
+    pub(super) fn let_go(&mut self, gone: &HashSet<u32>) {
+        self.locks.retain(|id, lock| match id {
+            LockId::Private { pid, .. } | LockId::Process { pid, .. } => {
+                !lock.waiting.is_empty() || !gone.contains(pid)
+            }
+            _ => true,
+        });
+        self.count_the_past();
+    }
+
+    fn count_the_past(&mut self) {
+        self.past = self.locks.values().map(|lock| lock.queue.len()).sum();
+    }
+
     pub(super) fn gone(&mut self, id: ThreadId) {
         self.end(id);
+    }
+
+    /// Locks of which something is remembered.
+    pub fn remembered(&self) -> usize {
+        self.locks.len()
     }
 
     /// Threads waiting for the lock now.
@@ -313,7 +338,13 @@ impl LockTable {
         let now = others.count() as u32;
         let lock = self.lock(*id);
         let depth = 1 + now + lock.queue.waiting_at(start, thread);
-        lock.queue.ended(thread, holder.map(|h| h.id), start, end);
+        if lock.queue.ended(thread, holder.map(|h| h.id), start, end) {
+            self.past += 1;
+        }
+        if self.past > PAST_AT_MOST {
+            self.locks.values_mut().for_each(|lock| lock.queue.halve());
+            self.count_the_past();
+        }
         depth
     }
 
@@ -355,6 +386,7 @@ impl LockTable {
     fn lock(&mut self, id: LockId) -> &mut Lock {
         if self.locks.len() >= AT_MOST && !self.locks.contains_key(&id) {
             self.locks.retain(|_, lock| !lock.waiting.is_empty());
+            self.count_the_past();
         }
         self.locks.entry(id).or_default()
     }

@@ -12,6 +12,7 @@ mod observer;
 mod page;
 mod ring;
 mod servers;
+mod spans;
 mod start;
 
 use std::time::Instant;
@@ -50,6 +51,7 @@ impl Plan {
         let names = || {
             loops::LOOPS.iter().map(|l| l.name).chain([
                 ring::NAME,
+                spans::NAME,
                 full::NAME,
                 start::NAME,
                 deadlocks::NAME,
@@ -101,6 +103,9 @@ pub fn run(arguments: &[&str]) -> Result<()> {
     let mut faults = Vec::new();
     if plan.wants(ring::NAME) {
         rows.extend(ring::measure(plan.quick, &mut faults)?);
+    }
+    if plan.wants(spans::NAME) {
+        rows.push(spans::measure(plan.rounds, plan.quick)?);
     }
     if plan.wants(full::NAME) {
         rows.extend(full::measure(plan.rounds)?);

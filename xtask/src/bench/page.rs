@@ -140,6 +140,8 @@ const METHOD: &str = "\
   twice.
 - Start to first event runs from the start of `lockprobe trace -- COMMAND` until the command's first
   lock wait can be read, less the wait itself. Its median and spread are over five starts.
+- The spans are those of synthetic waits of 256 threads for 256 locks; what it takes to make them is
+  left out, what the kernel does for the reader is not.
 - Looking for deadlocks is timed from the start of the process to its end, over nine looks.
 - Of the synthetic records each is either received or counted as dropped; `bench` fails otherwise.
 ";

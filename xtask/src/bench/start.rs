@@ -27,6 +27,7 @@ pub fn measure() -> Result<Vec<Row>> {
     let (early, late) = memory()?;
     let firsts: Vec<f64> = (0..STARTS).map(|_| first_event()).collect::<Result<_>>()?;
     let readies: Vec<f64> = (0..STARTS).map(|_| ready()).collect::<Result<_>>()?;
+    let verified = verified()?;
     let (first, ready) = (Spread::of(&firsts), Spread::of(&readies));
     let range = |spread: Spread| {
         format!("quartiles {:.0} to {:.0} ms", spread.quartiles.0, spread.quartiles.1)
@@ -52,6 +53,7 @@ pub fn measure() -> Result<Vec<Row>> {
             format!("{:.0} ms", ready.median),
             range(ready),
         ),
+        Row::figure("instructions verified at the start", verified.0, verified.1),
     ])
 }
 
@@ -128,13 +130,27 @@ fn first_event() -> Result<f64> {
 
 /// Milliseconds until attached, by lockprobe's own account.
 fn ready() -> Result<f64> {
+    let found = live_capture()?;
+    let (_, after) = found.split_once("ready in ").context("doctor does not say how long")?;
+    Ok(after.split_whitespace().next().context("doctor does not say how long")?.parse()?)
+}
+
+/// How many instructions the verifier went through, and for which programs: the same at every start.
+fn verified() -> Result<(String, String)> {
+    let found = live_capture()?;
+    let (_, after) = found.split_once("; verified ").context("doctor does not say what was")?;
+    let (all, each) = after.split_once(" instructions ").context("doctor does not say what was")?;
+    let each = each.trim_matches(['(', ')']).split(", ").take(4).collect::<Vec<_>>().join(", ");
+    Ok((all.to_owned(), each))
+}
+
+/// What doctor says of live capture.
+fn live_capture() -> Result<String> {
     let mut doctor = shell::program(build::lockprobe()?);
     let printed = shell::output(doctor.args(["doctor", "--format", "json"]))?;
     let report: Value = serde_json::from_str(&printed)?;
-    let found = |check: &Value| {
-        let (_, after) = check["found"].as_str()?.split_once("ready in ")?;
-        after.split_whitespace().next()?.parse().ok()
-    };
     let checks = report["checks"].as_array().context("doctor: no checks")?;
-    checks.iter().find_map(found).context("doctor does not say how long it took")
+    let found = checks.iter().filter_map(|check| check["found"].as_str());
+    let mut found = found.filter(|found| found.contains("ready in "));
+    Ok(found.next().context("doctor does not say how long it took")?.to_owned())
 }

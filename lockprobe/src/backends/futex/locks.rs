@@ -1,6 +1,6 @@
 //! Which addresses are locks, of which kind, and what they are called.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::idle::ambiguous;
@@ -329,6 +329,26 @@ impl Locks {
         self.images.get(&pid).copied().unwrap_or(0)
     }
 
+    fn let_go(&mut self, gone: &HashSet<u32>) {
+        let mut known = HashSet::new();
+        let mut stays = |pid: u32| {
+            if gone.contains(&pid) {
+                known.insert(pid);
+            }
+            !gone.contains(&pid)
+        };
+        self.sites.retain(|key, _| stays(key.0));
+        self.addresses.retain(|key, _| stays(key.0));
+        known.into_iter().for_each(|pid| self.next_image(pid));
+    }
+
+    fn next_image(&mut self, pid: u32) {
+        if self.images.len() >= AT_MOST {
+            self.images.clear();
+        }
+        *self.images.entry(pid).or_default() += 1;
+    }
+
     /// A process begins, or runs a new program: whatever was known under its id is void. What is
     /// known of a process that ended is kept until then, for the counts that are still to come.
     pub fn renew(&mut self, pid: u32) {
@@ -336,11 +356,21 @@ impl Locks {
         self.sites.retain(|key, _| key.0 != pid);
         self.addresses.retain(|key, _| key.0 != pid);
         if self.sites.len() + self.addresses.len() < known {
-            if self.images.len() >= AT_MOST {
-                self.images.clear();
-            }
-            *self.images.entry(pid).or_default() += 1;
+            self.next_image(pid);
         }
+    }
+}
+
+impl super::Futex {
+    /// Addresses of which something is known.
+    pub fn addresses(&self) -> usize {
+        self.locks.addresses.len()
+    }
+
+    /// Processes ended a while ago: whatever is known of them makes room. What comes under their ids
+    /// is of another program.
+    pub fn let_go(&mut self, gone: &HashSet<u32>) {
+        self.locks.let_go(gone);
     }
 }
 

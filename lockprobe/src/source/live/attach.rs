@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::Mutex;
 
 use aya::programs::{BtfTracePoint, Iter, Program};
 use aya::{Btf, Ebpf};
@@ -35,34 +36,55 @@ fn iterator<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Iter, Error> {
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-/// Has the kernel verify the programs. The one that takes longest is verified on a thread of its
-/// own, beside all others: together they are most of the time lockprobe needs to start.
-pub fn load(ebpf: &mut Ebpf, btf: &Btf, programs: Programs) -> Result<(), Error> {
-    let tracepoints = if programs == Programs::All { &TRACEPOINTS[..] } else { &[] };
-    let mut longest = None;
-    let mut others = Vec::new();
+/// Programs whose verification takes longest, the longest first.
+const LONGEST: [&str; 4] = ["sched_switch", "sock_send", "flock_lock_inode", "posix_lock_inode"];
+
+/// Has the kernel verify the programs, the longest first, on two threads: that is what lockprobe
+/// needs most of its time to start for. `more` are tracepoint programs beyond those all need.
+pub fn load(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    programs: Programs,
+    more: &[(&str, &str)],
+) -> Result<(), Error> {
+    let always = if programs == Programs::All { &TRACEPOINTS[..] } else { &[] };
+    let tracepoints = [always, more].concat();
+    let mut wanted = Vec::new();
     for (name, program) in ebpf.programs_mut() {
-        let known = tracepoints.iter().find(|(known, _)| *known == name);
-        let wanted = known.is_some() || [ITERATOR, standing::PROGRAM].contains(&name);
-        let point = known.map_or("task", |(_, point)| *point);
-        match name {
-            _ if !wanted => {}
-            "sched_switch" => longest = Some((point, program)),
-            _ => others.push((point, program)),
+        let point = tracepoints.iter().find(|(known, _)| *known == name).map(|(_, point)| *point);
+        let iterates = [ITERATOR, standing::PROGRAM].contains(&name);
+        if let Some(point) = point.or(iterates.then_some("task")) {
+            let rank = LONGEST.iter().position(|long| *long == name);
+            wanted.push((rank.unwrap_or(LONGEST.len()), point, program));
         }
     }
-    let found = others.len() + usize::from(longest.is_some());
+    let found = wanted.len();
     if found != tracepoints.len() + 2 {
         let all = format!("the eBPF object has {found} of its programs; rebuild lockprobe");
         return Err(Error::Failed(all));
     }
+    wanted.sort_by_key(|(rank, ..)| *rank);
+    let queue = Mutex::new(wanted.into_iter());
+    let next = || queue.lock().ok()?.next();
+    let work = || std::iter::from_fn(next).try_for_each(|(_, at, p)| load_one(p, at, btf));
     std::thread::scope(|scope| {
-        let longest = longest.map(|(point, p)| scope.spawn(move || load_one(p, point, btf)));
-        others.into_iter().try_for_each(|(point, program)| load_one(program, point, btf))?;
-        longest.map_or(Ok(()), |thread| {
-            thread.join().unwrap_or_else(|_| Err(Error::Failed("loading failed".into())))
-        })
+        let beside = scope.spawn(work);
+        work()?;
+        beside.join().unwrap_or_else(|_| Err(Error::Failed("loading failed".into())))
     })
+}
+
+/// What the kernel's verifier had to look at, by program, as far as the kernel tells (Linux 5.16):
+/// name, instructions, and how many it went through on all ways.
+pub fn verified(ebpf: &Ebpf) -> Vec<(String, u32, u32)> {
+    let told = |(name, program): (&str, &Program)| {
+        let info = program.info().ok()?;
+        let verified = info.verified_instruction_count()?;
+        Some((name.to_owned(), info.size_translated().unwrap_or(0) / 8, verified))
+    };
+    let mut programs: Vec<_> = ebpf.programs().filter_map(told).collect();
+    programs.sort_by_key(|(name, _, verified)| (std::cmp::Reverse(*verified), name.clone()));
+    programs
 }
 
 fn load_one(program: &mut Program, point: &str, btf: &Btf) -> Result<(), Error> {

@@ -107,12 +107,14 @@ pub fn load(options: &Options, only_targets: bool, programs: Programs) -> Result
         loader.override_global(name, value, true);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|e| explain("create the eBPF maps", &e))?;
-    super::attach::load(&mut ebpf, &btf, programs)?;
+    let follows = programs == Programs::All && super::follows_servers(options);
+    let more = if follows { &servers::PROGRAMS[..] } else { &[] };
+    super::attach::load(&mut ebpf, &btf, programs, more)?;
     if options.lock_files && programs == Programs::All {
         super::attach::load_lock_files(&mut ebpf, &btf)?;
     }
-    if programs == Programs::All && super::follows_servers(options) {
-        super::servers::load(&mut ebpf, &btf, &options.servers)?;
+    if follows {
+        servers::tell_ports(&mut ebpf, &options.servers)?;
     }
     if programs == Programs::All && options.targets.by_port() {
         super::listening::load(&mut ebpf, &btf)?;

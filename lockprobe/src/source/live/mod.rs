@@ -106,6 +106,7 @@ pub struct Live {
     synthetic: Option<Synthetic>,
     control: Sender<Control>,
     cost: Option<full::Cost>,
+    verified: Vec<(String, u32, u32)>,
     /// Goes on as long as we do.
     _unix: Option<unix::UnixServers>,
 }
@@ -127,6 +128,7 @@ impl Live {
         let only_targets = !options.targets.is_everything();
         let mut ebpf = load::load(options, only_targets, load::Programs::All)?;
         let tls = tls::Tls::new(multi::Tables::of(&ebpf));
+        let verified = attach::verified(&ebpf);
         let mut tables = tables::take(&mut ebpf, options.full.is_some())?;
         let standings = Standings::of(&mut ebpf);
         let (verdicts, inbox) = verdicts::pair();
@@ -148,6 +150,7 @@ impl Live {
             inputs,
             following,
             cost,
+            verified,
         })
     }
 
@@ -183,6 +186,12 @@ impl Live {
     /// How many batches wait for the pipeline, and how many may.
     pub fn waiting(&self) -> (Depth, u64) {
         (self.batches.depth(), batches::AT_MOST as u64)
+    }
+
+    /// The programs in use, those that took longest to verify first: name, instructions, and how
+    /// many the verifier went through; empty where the kernel does not tell.
+    pub fn verified(&self) -> &[(String, u32, u32)] {
+        &self.verified
     }
 
     /// Whether chosen processes are watched rather than the host.
@@ -232,6 +241,7 @@ pub struct Prepared {
     inputs: (Verdicts, verdicts::Inbox, tls::Tls),
     following: Option<Following>,
     cost: Option<full::Cost>,
+    verified: Vec<(String, u32, u32)>,
 }
 
 impl Prepared {
@@ -243,6 +253,7 @@ impl Prepared {
     fn begin(self, attach: bool) -> Result<Live, Error> {
         let Self { options, pids, only_targets, mut ebpf, mut tables, standings, .. } = self;
         let ((verdicts, inbox, tls), following, cost) = (self.inputs, self.following, self.cost);
+        let verified = self.verified;
         let choosing = options.targets.choosing();
         if let Some(choosing) = &choosing {
             choosing.walk(&mut tables.targets);
@@ -290,6 +301,7 @@ impl Prepared {
             synthetic,
             control,
             cost,
+            verified,
             _unix: unix.flatten(),
         })
     }

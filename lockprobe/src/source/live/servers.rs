@@ -1,8 +1,8 @@
 //! Where lock servers listen, and the programs that follow what clients say to them.
 
+use aya::Ebpf;
 use aya::maps::{Array, HashMap};
 use aya::programs::BtfTracePoint;
-use aya::{Btf, Ebpf};
 
 use super::load::{Constant, Members, explain};
 use crate::model::Dialect;
@@ -103,12 +103,8 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut BtfTracePoint, 
     ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|_| missing())
 }
 
-/// Has the kernel verify the programs, and tells them the ports.
-pub fn load(ebpf: &mut Ebpf, btf: &Btf, servers: &Servers) -> Result<(), Error> {
-    for (name, point) in PROGRAMS {
-        let what = format!("load the program for {point}");
-        program(ebpf, name)?.load(point, btf).map_err(|e| explain(&what, &e))?;
-    }
+/// Tells the programs the ports.
+pub fn tell_ports(ebpf: &mut Ebpf, servers: &Servers) -> Result<(), Error> {
     let wrong = |e: aya::maps::MapError| {
         Error::Failed(format!("the eBPF maps of ports cannot be used: {e}; rebuild lockprobe"))
     };
