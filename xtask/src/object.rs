@@ -37,7 +37,7 @@ pub fn build(target: &Path) -> Result<()> {
 
 /// The kernel wants BTF for typed arguments; bpf-linker makes it when asked. Left to itself it has
 /// LLVM turn each run of zeros stored, were it two words, into a call of a loop over its bytes: a
-/// third of all the verifier looked at, and of what a thread paid for falling asleep.
+/// third of all the verifier looked at.
 const FLAGS: &str = "-C link-arg=--btf -C link-arg=--disable-expand-memcpy-in-order";
 
 fn compile(target: &Path) -> Result<std::path::PathBuf> {
