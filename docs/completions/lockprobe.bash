@@ -58,6 +58,9 @@ _lockprobe() {
             lockprobe__subcmd__generate,schema)
                 cmd="lockprobe__subcmd__generate__subcmd__schema"
                 ;;
+            lockprobe__subcmd__generate,signals)
+                cmd="lockprobe__subcmd__generate__subcmd__signals"
+                ;;
             lockprobe__subcmd__generate,snapshot-schema)
                 cmd="lockprobe__subcmd__generate__subcmd__snapshot__subcmd__schema"
                 ;;
@@ -82,7 +85,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__bench)
-            opts="-h --graph --talk --rate --duration --output --ring-size --help"
+            opts="-h --graph --metrics --talk --rate --duration --output --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -206,7 +209,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__generate)
-            opts="-h --help man completions schema snapshot-schema"
+            opts="-h --help man completions schema snapshot-schema signals"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -261,6 +264,20 @@ _lockprobe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        lockprobe__subcmd__generate__subcmd__signals)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         lockprobe__subcmd__generate__subcmd__snapshot__subcmd__schema)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -276,7 +293,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__record)
-            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --output --help"
+            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --harvest-every --ring-size --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -314,6 +331,10 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --harvest-every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -334,7 +355,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__replay)
-            opts="-h --format --stacks --output --otlp --lock-name --group-by --help"
+            opts="-h --format --stacks --output --otlp --lock-name --metrics-interval --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -353,6 +374,10 @@ _lockprobe() {
                     return 0
                     ;;
                 --lock-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-interval)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -402,7 +427,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --ring-size --format --stacks --output --otlp --lock-name --group-by --help"
+            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --harvest-every --ring-size --format --stacks --output --otlp --lock-name --metrics-interval --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -440,6 +465,10 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --harvest-every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --ring-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -457,6 +486,10 @@ _lockprobe() {
                     return 0
                     ;;
                 --lock-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics-interval)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

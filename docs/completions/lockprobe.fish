@@ -43,6 +43,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l min-wait -
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l server -d 'Follow the clients of a lock server at this port too: redis, etcd, zookeeper, postgresql, mysql, memcached or consul; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l duration -l for -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l harvest-every -d 'How often the kernel\'s counts are taken out' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l format -d 'How to show records' -r -f -a "table\t'Lines for people'
 jsonl\t'One JSON object a line'
@@ -50,6 +51,7 @@ folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l metrics-interval -d 'Also write all numbers, as a collector would get them, at this interval and at the end; not in the table' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand trace" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
@@ -66,6 +68,7 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l min-wait 
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l stack-threshold -d 'Take the stacks of waits from this length on' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l server -d 'Follow the clients of a lock server at this port too: redis, etcd, zookeeper, postgresql, mysql, memcached or consul; may be given several times' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l duration -l for -d 'End after this time' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l harvest-every -d 'How often the kernel\'s counts are taken out' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l ring-size -d 'Size of the buffer between kernel and lockprobe' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -s o -l output -d 'The recording; it gets its name when it is complete' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand record" -l no-stacks -d 'Take no stacks'
@@ -80,6 +83,7 @@ folded\t'Stacks and how long was waited there, for flame graph tools'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l output -d 'Write to a file instead of standard output' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l otlp -d 'Also send spans to an OpenTelemetry collector over gRPC, like http://127.0.0.1:4317' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l lock-name -d 'Call the locks that match NAME; the pattern is matched against name, lock.id and call site; may be given several times, the first match counts' -r
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l metrics-interval -d 'Also write all numbers, as a collector would get them, at this interval and at the end; not in the table' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand replay" -l group-by -d 'What the sums at the end have a line for' -r -f -a "lock\t'Each lock'
 call-site\t'Code that waits: locks in objects of one kind are one line'
 name\t'Name: with --lock-name, all locks called the same are one line'"
@@ -103,20 +107,23 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -l format -d
 json\t'One JSON object'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -s h -l help -d 'Print help'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "man" -d 'The manual page'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "completions" -d 'Shell completions'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "schema" -d 'The JSON Schema of the records'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "snapshot-schema" -d 'The JSON Schema of a snapshot'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "man" -d 'The manual page'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "completions" -d 'Shell completions'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "schema" -d 'The JSON Schema of the records'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "snapshot-schema" -d 'The JSON Schema of a snapshot'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "signals" -d 'Everything that leaves lockprobe by name, as Markdown'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from snapshot-schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from signals" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l rate -d 'Synthetic records a second; 0 for as many as possible' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l duration -d 'How long' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l output -d 'Where JSON lines of the records go; nowhere by default' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l ring-size -d 'Size of the ring' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l graph -d 'Measure the wait-for graph alone'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l metrics -d 'Measure numbers over time alone'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l talk -d 'Measure the decoding of what clients say to lock servers alone'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo-workload" -s h -l help -d 'Print help (see more with \'--help\')'
