@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::convert::to_json;
 use super::schema::schema;
 use super::*;
-use crate::model::names;
+use crate::model::signals::{self, Metric};
 use crate::model::{
     AcquireSpan, AcquisitionCounts, AcquisitionSummary, Activity, Blind, CallSite, Dialect, Doing,
     Edge, Finding, FindingKind, Histogram, HoldEnd, HoldSpan, Holder, HolderSource, Inversion,
@@ -15,6 +15,7 @@ use crate::model::{
     Mode, Notice, NoticeKind, Outcome, Owner, Precision, ProcessFact, Remote, RemoteHold, SpanId,
     Stack, StackFrame, Summary, Thread, ThreadId, WaitStacks,
 };
+use crate::model::{Durations, Exemplar, Family, Metrics, Point, Value as MetricValue, names};
 
 /// Keys that are lockprobe's own and no attribute names: the frame of a record, and sums.
 const OWN: &[&str] = &[
@@ -73,6 +74,17 @@ const OWN: &[&str] = &[
     "stage",
     "cause",
     "count",
+    "metrics",
+    "name",
+    "unit",
+    "instrument",
+    "points",
+    "attributes",
+    "value",
+    "sum",
+    "max",
+    "buckets",
+    "exemplars",
 ];
 
 fn session() -> Session {
@@ -305,7 +317,55 @@ fn all() -> Vec<Record> {
 /// [`all`], and findings of every kind.
 fn every() -> Vec<Record> {
     let findings = findings().into_iter().map(|finding| Record::Finding(Arc::new(finding)));
-    all().into_iter().chain(findings).chain(remote()).collect()
+    all().into_iter().chain(findings).chain(remote()).chain([metrics()]).collect()
+}
+
+/// Numbers of each shape.
+fn metrics() -> Record {
+    let family = |metric: Metric, value| {
+        let fact = ProcessFact { pid: 10, service: "worker".into(), ..ProcessFact::default() };
+        let attributes = vec![(names::LOCK_NAME, "queue".into())];
+        let points = vec![Point { agent: Some(Arc::new(fact)), attributes, value }];
+        let Metric { name, unit, help, instrument, .. } = metric;
+        Family { name, unit, help, instrument, points }
+    };
+    let mut durations =
+        Durations { count: 2, total: 3_000_000, longest: 2_000_000, ..Default::default() };
+    durations.histogram.add(1_000_000);
+    durations.histogram.add(2_000_000);
+    let span = SpanId { trace: 1, span: 2 };
+    durations.exemplars.push(Exemplar { value: 2_000_000, time: 5_000, span });
+    let families = vec![
+        family(signals::WAIT_DURATION, MetricValue::Durations(Arc::new(durations))),
+        family(signals::WAITERS, MetricValue::Integer(3)),
+        family(signals::AGENT_WAIT_TIME, MetricValue::Real(0.003)),
+    ];
+    Record::Metrics(Arc::new(Metrics { start: 1_000, time: 6_000, families }))
+}
+
+#[test]
+fn numbers_are_seconds_and_buckets_say_where_they_end() {
+    let json = convert(&metrics());
+    let [waits, waiters, waited] = &json["metrics"].as_array().unwrap()[..] else { panic!() };
+    assert_eq!((&waits["name"], &waits["unit"]), (&json!("lock.wait.duration"), &json!("s")));
+    let point = &waits["points"][0];
+    assert_eq!(
+        (&point["count"], &point["sum"], &point["max"]),
+        (&json!(2), &json!(0.003), &json!(0.002))
+    );
+    let buckets = point["buckets"].as_array().unwrap();
+    let ends: Vec<f64> = buckets.iter().map(|bucket| bucket[0].as_f64().unwrap()).collect();
+    assert!((0.001..0.0011).contains(&ends[0]) && (0.002..0.0022).contains(&ends[1]), "{ends:?}");
+    assert_eq!(point["exemplars"][0]["span_id"], "0000000000000002");
+    assert_eq!(point["attributes"], json!({ "lock.name": "queue" }));
+    assert_eq!(
+        (&waiters["instrument"], &waiters["points"][0]["value"]),
+        (&json!("up_down_counter"), &json!(3))
+    );
+    assert_eq!(
+        (&waited["instrument"], &waited["points"][0]["value"]),
+        (&json!("counter"), &json!(0.003))
+    );
 }
 
 /// Records about a lock that a server keeps.

@@ -285,8 +285,8 @@ mod tests {
         );
         let mut known = Told::default();
         known.added(&stats(5, &[(3, i32::MAX as u32)], 1, 0));
-        known.added(&stats(5, &[(3, u32::MAX)], 2, 0));
-        assert_eq!(told(known.added(&stats(5, &[(3, 4)], 3, 0))), Some((5, 0, 1, vec![(3, 5)])));
+        known.added(&stats(5, &[(3, u32::MAX - 5)], 2, 0));
+        assert_eq!(told(known.added(&stats(5, &[(3, 4)], 3, 0))), Some((10, 0, 1, vec![(3, 10)])));
     }
 
     #[test]
