@@ -17,7 +17,10 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Queues between threads, as they come to be.
 #[derive(Clone, Default)]
-pub struct Queues(Arc<Mutex<Vec<(&'static str, Depth, u64)>>>);
+pub struct Queues(Arc<Mutex<Vec<Queue>>>);
+
+/// Its name, how much is in it, and how much may be.
+type Queue = (&'static str, Depth, u64);
 
 impl Queues {
     /// One more: how much is in it, and how much may be.
