@@ -5,6 +5,7 @@
 //! replay from the recording.
 
 mod asking;
+mod counts;
 mod frames;
 mod full;
 mod metrics;
@@ -37,6 +38,7 @@ use crate::source::live::Verdicts;
 use crate::source::recording::Writer;
 use crate::track::activities::Activities;
 use crate::track::{Reorder, Span, Tracker};
+use counts::Kept;
 use frames::{from_ring, read};
 use full::Full;
 pub use metrics::AskOwn;
@@ -88,6 +90,7 @@ pub struct Pipeline {
     findings: u64,
     names: GivenNames,
     group_by: GroupBy,
+    kept: Kept,
     metered: Option<Metered>,
     now: u64,
     recorder: Option<Writer>,
@@ -131,6 +134,7 @@ impl Pipeline {
             findings: 0,
             names: GivenNames::default(),
             group_by: GroupBy::default(),
+            kept: Kept::default(),
             metered: None,
             recorder,
         }
@@ -174,6 +178,7 @@ impl Pipeline {
         self.kernel_locks.finish(&mut events);
         self.push(events);
         self.drain(u64::MAX, out);
+        self.settle_counts(None);
         self.settle_remote(out);
         self.look_at_waiters();
         self.finish_remote(out);
@@ -199,6 +204,7 @@ impl Pipeline {
     }
 
     fn observe(&mut self, observation: Observation, out: &mut Vec<Record>) {
+        self.keep_counts(&observation);
         let mut events = Vec::new();
         self.futex.observe(&observation, &mut events);
         self.kernel_locks.observe(&observation, &mut events);
@@ -216,6 +222,7 @@ impl Pipeline {
                 self.drain_remote(now.saturating_sub(talk::GRACE), now, out);
                 self.tracker.expire(now);
                 self.conclude(now, out);
+                self.settle_counts(Some(now));
                 self.tell_metrics(now, out);
             }
             Observation::Fact(Fact::Activity(activity)) => self.activities.learn(activity),
@@ -237,16 +244,6 @@ impl Pipeline {
                 self.process(&seen);
             }
             Observation::Talk(seen) => self.talks.observe(seen),
-            Observation::Counts { pid, address, site, counts } => {
-                let lock = self.futex.lock_at(pid, address, site);
-                self.meter_counts(lock.as_ref(), Some(pid), &counts);
-                self.count(lock, pid, &counts);
-            }
-            Observation::KernelCounts { key, counts } => {
-                let lock = self.kernel_locks.lock_of(key);
-                self.meter_counts(lock.as_ref(), None, &counts);
-                self.count(lock, 0, &counts);
-            }
             Observation::Losses(losses) => self.kernel = losses,
             _ => {}
         }

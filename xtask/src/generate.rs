@@ -17,6 +17,7 @@ const FILES: &[(&[&str], &str)] = &[
     (&["completions", "fish"], "docs/completions/lockprobe.fish"),
     (&["schema"], "docs/schema/records.schema.json"),
     (&["snapshot-schema"], "docs/schema/snapshot.schema.json"),
+    (&["signals"], "docs/signals.md"),
 ];
 
 /// Writes every file.

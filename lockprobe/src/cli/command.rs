@@ -341,6 +341,8 @@ pub enum Document {
     Schema,
     /// The JSON Schema of a snapshot
     SnapshotSchema,
+    /// Everything that leaves lockprobe by name, as Markdown
+    Signals,
 }
 
 /// `lockprobe bench`.
@@ -349,6 +351,9 @@ pub struct BenchArgs {
     /// Measure the wait-for graph alone
     #[arg(long)]
     pub graph: bool,
+    /// Measure numbers over time alone
+    #[arg(long)]
+    pub metrics: bool,
     /// Measure the decoding of what clients say to lock servers alone
     #[arg(long)]
     pub talk: bool,

@@ -16,6 +16,7 @@ pub fn main(args: &GenerateArgs) -> anyhow::Result<u8> {
             clap_complete::generate(shell, &mut definition(), "lockprobe", &mut out);
         }
         Document::Schema => writeln!(out, "{:#}", schema())?,
+        Document::Signals => super::generate_signals::write(&mut out)?,
         Document::SnapshotSchema => writeln!(out, "{:#}", snapshot::schema())?,
     }
     Ok(0)

@@ -5,12 +5,14 @@
 pub mod args;
 mod bench;
 mod bench_graph;
+mod bench_metrics;
 mod bench_talk;
 mod command;
 mod deadlocks;
 mod demo;
 mod doctor;
 mod generate;
+mod generate_signals;
 mod look;
 mod pages;
 mod record;
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Generate(args) => generate::main(&args),
         Command::Bench(args) if args.graph => bench_graph::main(),
+        Command::Bench(args) if args.metrics => bench_metrics::main(),
         Command::Bench(args) if args.talk => bench_talk::main(),
         Command::Bench(args) => bench::main(&args),
         Command::DemoWorkload { scenario } => demo::workload(scenario),

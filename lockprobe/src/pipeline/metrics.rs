@@ -7,8 +7,7 @@ use super::Pipeline;
 use crate::analyses::metrics::{Limits, Metering, Now, Seen};
 use crate::framing;
 use crate::model::{
-    Fact, LockCounts, LockDescription, Observation, OwnState, ProcessEvent, ProcessSeen, Record,
-    RemoteAct, RemoteStep,
+    Fact, Observation, OwnState, ProcessEvent, ProcessSeen, Record, RemoteAct, RemoteStep,
 };
 
 /// What is asked about lockprobe itself whenever numbers are told.
@@ -16,7 +15,7 @@ pub type AskOwn = Box<dyn FnMut() -> OwnState + Send>;
 
 /// The numbers, and when they are told next.
 pub struct Metered {
-    pub(super) numbers: Metering,
+    numbers: Metering,
     every: u64,
     next: u64,
     own: Option<AskOwn>,
@@ -35,6 +34,11 @@ impl Pipeline {
         self
     }
 
+    /// The numbers, where they are wanted.
+    pub(super) fn numbers(metered: &mut Option<Metered>) -> Option<&mut Metering> {
+        metered.as_mut().map(|metered| &mut metered.numbers)
+    }
+
     /// Before numbers are told: what those have used of the processor who have waited.
     pub(super) fn ask_processor(&mut self, now: u64, out: &mut Vec<Record>) -> std::io::Result<()> {
         let super::Aside::Live(enricher, _) = &mut self.aside else { return Ok(()) };
@@ -50,7 +54,6 @@ impl Pipeline {
     pub(super) fn meter(&mut self, observation: &Observation) {
         let Some(Metered { numbers, .. }) = &mut self.metered else { return };
         match observation {
-            Observation::Tick(now) => numbers.settle(*now),
             Observation::Losses(_) => numbers.series_ended(),
             Observation::Fact(Fact::Processor(fact)) => numbers.used(fact, self.now),
             Observation::Process(ProcessSeen { thread, time, event, .. }) => match event {
@@ -66,19 +69,6 @@ impl Pipeline {
                 numbers.uncontended(&self.names.apply(&lock), pid, self.now, count);
             }
             _ => {}
-        }
-    }
-
-    /// What the kernel half counted of a lock; of all processes together without one.
-    pub(super) fn meter_counts(
-        &mut self,
-        lock: Option<&Arc<LockDescription>>,
-        pid: Option<u32>,
-        counts: &LockCounts,
-    ) {
-        if let (Some(lock), Some(metered)) = (lock, &mut self.metered) {
-            let lock = self.names.apply(lock);
-            metered.numbers.counted(&lock, pid, counts, self.now);
         }
     }
 
@@ -118,9 +108,6 @@ impl Pipeline {
 
     /// Tells them for the last time.
     pub(super) fn tell_last_metrics(&mut self, out: &mut Vec<Record>) {
-        if let Some(metered) = &mut self.metered {
-            metered.numbers.settle(u64::MAX);
-        }
         self.report(self.now, out);
     }
 

@@ -5,10 +5,13 @@
 //! later, use the credits up; what is left are the waits nobody has seen: too short to be told, or
 //! lost on the way.
 
-use crate::model::LockCounts;
+use crate::model::{Histogram, LockCounts};
 
-/// Credits are good for this many series of counts: the one that the wait is in, and one more.
+/// A credit given during one series of counts is good for that and the next: by then the wait has
+/// been counted.
 const GOOD_FOR: u64 = 2;
+/// Most credits of one lock, spans of one length together; the oldest go first.
+const AT_MOST: usize = 512;
 
 /// Spans of one length, of one lock, of one series.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,8 @@ pub struct Credits(Vec<Credit>);
 /// Counts, as far as they are not zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// How many, as they are told.
+    pub waits: u64,
     /// Bucket, and how many.
     pub buckets: Vec<(u8, u64)>,
     /// Total of all, nanoseconds.
@@ -43,6 +48,7 @@ impl Counts {
     pub fn of(counts: &LockCounts) -> Self {
         let buckets = (0u8..).zip(counts.histogram.counts().iter().copied());
         Self {
+            waits: counts.waits,
             buckets: buckets.filter(|(_, count)| *count > 0).collect(),
             total: counts.total,
             longest: counts.longest,
@@ -56,11 +62,19 @@ impl Counts {
     }
 }
 
+impl From<Counts> for LockCounts {
+    fn from(counts: Counts) -> Self {
+        let mut histogram = Histogram::default();
+        counts.buckets.iter().for_each(|&(at, count)| histogram.add_at(usize::from(at), count));
+        let Counts { waits, total, longest, doubtful, .. } = counts;
+        Self { waits, total, longest, histogram, doubtful }
+    }
+}
+
 impl Credits {
     /// Notes a span.
     pub fn add(&mut self, bucket: usize, nanos: u64, doubtful: bool, series: u64) {
         let Ok(bucket) = u8::try_from(bucket) else { return };
-        self.0.retain(|credit| credit.series + GOOD_FOR > series);
         let same = |credit: &&mut Credit| (credit.bucket, credit.series) == (bucket, series);
         let doubtful = u64::from(doubtful);
         match self.0.iter_mut().find(same) {
@@ -69,11 +83,16 @@ impl Credits {
                 credit.total = credit.total.saturating_add(nanos);
                 credit.doubtful += doubtful;
             }
-            None => self.0.push(Credit { bucket, series, count: 1, total: nanos, doubtful }),
+            None => {
+                if self.0.len() >= AT_MOST {
+                    self.0.remove(0);
+                }
+                self.0.push(Credit { bucket, series, count: 1, total: nanos, doubtful });
+            }
         }
     }
 
-    /// What of these counts there are no spans of.
+    /// What of these counts, told in this series, there are no spans of.
     pub fn settle(&mut self, counts: &Counts, series: u64) -> Counts {
         self.0.retain(|credit| credit.series + GOOD_FOR > series);
         let mut left = counts.clone();
@@ -91,6 +110,7 @@ impl Credits {
         if count == 0 {
             left.total = 0;
         }
+        left.waits = count;
         left.doubtful = left.doubtful.map(|n| n.min(count));
         left
     }
@@ -128,7 +148,8 @@ mod tests {
     use super::*;
 
     fn counts(buckets: &[(u8, u64)], total: u64, doubtful: u64) -> Counts {
-        Counts { buckets: buckets.to_vec(), total, longest: 0, doubtful: Some(doubtful) }
+        let waits = buckets.iter().map(|(_, n)| n).sum();
+        Counts { waits, buckets: buckets.to_vec(), total, longest: 0, doubtful: Some(doubtful) }
     }
 
     #[test]

@@ -21,28 +21,24 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use credit::Counts;
 pub use families::Now;
 
 use agents::{AgentId, Agents};
-use credit::Counts;
 use durations::Spread;
 use locks::{Locks, Of};
 use table::Table;
 
 use crate::model::signals as metric;
 use crate::model::{
-    AcquireSpan, Exemplar, FindingKind, Histogram, HoldEnd, HoldSpan, LockCounts, LockDescription,
-    LockId, Metrics, Outcome, Precision, ProcessFact, ProcessorFact, ThreadId,
+    AcquireSpan, Exemplar, FindingKind, Histogram, HoldEnd, HoldSpan, LockDescription, LockId,
+    Metrics, Outcome, Precision, ProcessFact, ProcessorFact, ThreadId,
 };
 use crate::track::LockTable;
 
-/// Spans of what was counted have come by then, nanoseconds.
-const SETTLED: u64 = 300_000_000;
-/// Most counts that wait for that; the first are settled before their time.
-const UNSETTLED_AT_MOST: usize = 32_768;
 /// Outcome, and mode, that nobody knows.
 const UNKNOWN: &str = "unknown";
 
@@ -71,14 +67,6 @@ pub enum Seen {
     Talking,
 }
 
-/// Counts that are not settled yet.
-struct Unsettled {
-    told: u64,
-    agent: Option<AgentId>,
-    lock: Arc<LockDescription>,
-    counts: Counts,
-}
-
 /// Longest queue, and the interval it is of.
 #[derive(Default)]
 struct Depth {
@@ -100,7 +88,6 @@ pub struct Metering {
     waiters: Table<i64>,
     holders: Table<i64>,
     findings: BTreeMap<&'static str, u64>,
-    unsettled: VecDeque<Unsettled>,
     /// Series of the kernel half's counts so far.
     series: u64,
     /// Times reported so far.
@@ -125,7 +112,6 @@ impl Metering {
             waiters: Table::new(metric::WAITERS, most),
             holders: Table::new(metric::HOLDERS, most),
             findings: types.map(|name| (name, 0)).collect(),
-            unsettled: VecDeque::new(),
             series: 0,
             interval: 1,
         }
@@ -225,44 +211,26 @@ impl Metering {
         *self.findings.entry(kind).or_default() += 1;
     }
 
-    /// What was added to the kernel half's counts of a lock; `pid` is that of whoever waited, `None`
-    /// for locks that are counted for all processes together.
-    pub fn counted(
-        &mut self,
-        lock: &Arc<LockDescription>,
-        pid: Option<u32>,
-        counts: &LockCounts,
-        now: u64,
-    ) {
-        let agent = pid.and_then(|pid| self.agents.of(pid, now));
-        if self.unsettled.len() >= UNSETTLED_AT_MOST
-            && let Some(first) = self.unsettled.pop_front()
-        {
-            self.settle_one(first);
-        }
-        let counts = Counts::of(counts);
-        self.unsettled.push_back(Unsettled { told: now, agent, lock: lock.clone(), counts });
-    }
-
     /// All locks have been counted once.
     pub fn series_ended(&mut self) {
         self.series += 1;
     }
 
-    /// The time, as often as it is told: counts whose spans have come are settled.
-    pub fn settle(&mut self, now: u64) {
-        let due = |first: &mut Unsettled| first.told.saturating_add(SETTLED) <= now;
-        while let Some(first) = self.unsettled.pop_front_if(due) {
-            self.settle_one(first);
-        }
-    }
-
-    fn settle_one(&mut self, unsettled: Unsettled) {
-        let Unsettled { agent, lock, mut counts, .. } = unsettled;
+    /// What was added to the kernel half's counts of a lock, told at this time of this series: all
+    /// spans of what was counted must have come. `pid` is that of whoever waited, `None` for locks
+    /// that are counted for all processes together.
+    pub fn counted(
+        &mut self,
+        lock: &Arc<LockDescription>,
+        pid: Option<u32>,
+        mut counts: Counts,
+        (time, series): (u64, u64),
+    ) {
+        let agent = pid.and_then(|pid| self.agents.of(pid, time));
         let in_slices = naming::comes_in_slices(lock.kind);
-        counts.buckets.retain(|(bucket, _)| self.has_counts(&lock, usize::from(*bucket)));
-        let entry = self.locks.entry(agent, &lock);
-        let mut left = entry.credits.settle(&counts, self.series);
+        counts.buckets.retain(|(bucket, _)| self.has_counts(lock, usize::from(*bucket)));
+        let entry = self.locks.entry(agent, lock);
+        let mut left = entry.credits.settle(&counts, series);
         if left.buckets.is_empty() {
             return;
         }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Family, Holder, HolderSource, LockKind, Losses, Mode, Remote, SpanId, Thread, ThreadId, Value,
+    Family, Holder, HolderSource, LockCounts, LockKind, Losses, Mode, Remote, SpanId, Thread,
+    ThreadId, Value,
 };
 
 const MS: u64 = 1_000_000;
@@ -57,7 +58,6 @@ fn counts(lengths: &[u64], doubtful: u64) -> LockCounts {
 }
 
 fn report(meter: &mut Metering, time: u64) -> Metrics {
-    meter.settle(time);
     meter.look(&LockTable::default(), &[], time);
     meter.report(&Now { time, losses: Losses::default(), received: 0, own: None })
 }
@@ -95,9 +95,8 @@ fn every_wait_is_counted_once_however_it_was_told() {
         meter.acquire(&wait(&baton, 7, (start, start + 3 * MS)), Seen::Asleep);
     }
     let all: Vec<u64> = std::iter::repeat_n(50_000, 1000).chain([3 * MS; 3]).collect();
-    meter.counted(&baton, Some(7), &counts(&all, 0), 3 * S);
-    meter.series_ended();
     let early = report(&mut meter, 3 * S);
+    meter.counted(&baton, Some(7), Counts::of(&counts(&all, 0)), (3 * S, 0));
     let acquired = |n, us| format!("7 pthread,baton,exclusive,acquired {n} in {us} us");
     assert_eq!(points(&early, "lock.wait.duration"), [acquired(2, 6000)]);
     let settled = report(&mut meter, 4 * S);
@@ -112,12 +111,17 @@ fn what_is_not_certain_of_short_waits_is_not_said() {
     let book =
         lock(LockKind::PthreadRwLock, LockId::Shared { device: 1, inode: 2, offset: 3 }, "book");
     let timed = mutex("timed");
-    meter.counted(&book, Some(7), &counts(&[5_000], 0), S);
-    meter.counted(&timed, Some(7), &counts(&[5_000, 6_000], 1), S);
+    meter.counted(&book, Some(7), Counts::of(&counts(&[5_000], 0)), (S, 0));
+    meter.counted(&timed, Some(7), Counts::of(&counts(&[5_000, 6_000], 1)), (S, 0));
     let told_by_an_older_kernel_half = LockCounts { doubtful: None, ..counts(&[7_000], 0) };
-    meter.counted(&mutex("old"), Some(8), &told_by_an_older_kernel_half, S);
+    meter.counted(&mutex("old"), Some(8), Counts::of(&told_by_an_older_kernel_half), (S, 0));
     let file = LockId::File { device: 1, inode: 2, fcntl: false, start: 0, end: 9 };
-    meter.counted(&lock(LockKind::Flock, file, "/run/job-42.lock"), None, &counts(&[8_000], 0), S);
+    meter.counted(
+        &lock(LockKind::Flock, file, "/run/job-42.lock"),
+        None,
+        Counts::of(&counts(&[8_000], 0)),
+        (S, 0),
+    );
     assert_eq!(
         points(&report(&mut meter, 2 * S), "lock.wait.duration"),
         [
@@ -136,7 +140,7 @@ fn a_wait_that_was_given_up_explains_its_own_doubt() {
     let mut given_up = wait(&baton, 7, (S, S + 5 * MS));
     (given_up.outcome, given_up.error) = (Outcome::Abandoned, Some("timeout"));
     meter.acquire(&given_up, Seen::Asleep);
-    meter.counted(&baton, Some(7), &counts(&[9_000, 5 * MS], 1), 2 * S);
+    meter.counted(&baton, Some(7), Counts::of(&counts(&[9_000, 5 * MS], 1)), (2 * S, 0));
     assert_eq!(
         points(&report(&mut meter, 3 * S), "lock.wait.duration"),
         [
@@ -154,7 +158,7 @@ fn spans_that_the_kernel_does_not_count_are_no_credit() {
     meter.acquire(&wait(&file, 7, (S, S + 5 * MS)), Seen::Asking);
     meter.acquire(&wait(&file, 8, (S, S + 5 * MS)), Seen::Asleep);
     // One slept; a record of another was lost.
-    meter.counted(&file, None, &counts(&[5 * MS, 5 * MS], 0), 2 * S);
+    meter.counted(&file, None, Counts::of(&counts(&[5 * MS, 5 * MS], 0)), (2 * S, 0));
     let waits = points(&report(&mut meter, 3 * S), "lock.wait.duration");
     assert_eq!(waits.iter().filter(|w| w.ends_with("1 in 5000 us")).count(), 3, "{waits:?}");
     assert!(waits[2].starts_with("host flock,f,unknown"), "{waits:?}");
@@ -168,7 +172,7 @@ fn slices_of_waits_are_no_waits() {
     // Twelve milliseconds in three slices, and a short one.
     meter.acquire(&wait(&gil, 7, (S, S + 12 * MS)), Seen::Asleep);
     let sliced = counts(&[5 * MS, 5 * MS, 2 * MS, 100_000], 2);
-    meter.counted(&gil, Some(7), &sliced, 2 * S);
+    meter.counted(&gil, Some(7), Counts::of(&sliced), (2 * S, 0));
     let waits = points(&report(&mut meter, 3 * S), "lock.wait.duration");
     assert_eq!(waits[0], "7 cpython,GIL,exclusive,acquired 1 in 12000 us");
     assert!(waits[1].starts_with("7 cpython,GIL,exclusive,unknown 1 in "), "{waits:?}");
@@ -260,7 +264,7 @@ fn a_process_is_reported_once_more_after_its_end() {
     meter.ended(7, 2 * S);
     // Its last counts are taken out after its end.
     let last = counts(&[3 * MS, 20_000], 0);
-    meter.counted(&mutex("baton"), Some(7), &last, 2 * S + 50 * MS);
+    meter.counted(&mutex("baton"), Some(7), Counts::of(&last), (2 * S + 50 * MS, 0));
     let metrics = report(&mut meter, 12 * S);
     let waits = points(&metrics, "lock.wait.duration");
     assert_eq!(waits, ["7 pthread,baton,exclusive,acquired 2 in 3020 us"]);
@@ -291,7 +295,12 @@ fn no_number_falls_while_its_process_lives() {
             if length >= MS && random(3) > 0 {
                 meter.acquire(&wait(&lock, 7, (now - length, now)), Seen::Asleep);
             }
-            meter.counted(&lock, Some(7), &counts(&[length], random(2)), now);
+            meter.counted(
+                &lock,
+                Some(7),
+                Counts::of(&counts(&[length], random(2))),
+                (now, round - 1),
+            );
         }
         meter.series_ended();
         let metrics = report(&mut meter, now + S / 2);

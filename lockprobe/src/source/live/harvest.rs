@@ -51,22 +51,32 @@ pub struct Harvest {
     left: Vec<LockKey>,
     /// For how many series an entry may be idle in this one.
     patience: u32,
+    /// Locks met since the last series began.
+    met: usize,
 }
 
 impl Harvest {
     /// The first series comes that long after this moment.
     pub fn new(every: Option<u64>, now: u64) -> Self {
         let next = every.map_or(u64::MAX, |every| now.saturating_add(every));
-        Self { every, next, told: HashMap::new(), left: Vec::new(), patience: IDLE_FOR }
+        Self { every, next, told: HashMap::new(), left: Vec::new(), patience: IDLE_FOR, met: 0 }
+    }
+
+    /// Locks were waited for that had not been before: a series may be due sooner, lest the table
+    /// fill up.
+    pub fn met(&mut self, locks: usize) {
+        self.met = self.met.saturating_add(locks);
     }
 
     /// Goes on with a series, or begins one that is due; what was added to the counts goes into the
     /// batch. Whether that was the end of the series.
     pub fn go_on(&mut self, now: u64, tables: &mut ReaderTables, batch: &mut Batch) -> bool {
         if self.left.is_empty() {
-            if now < self.next {
+            let many = self.met >= CROWDED && self.every.is_some();
+            if now < self.next && !many {
                 return false;
             }
+            self.met = 0;
             self.next = now.saturating_add(self.every.unwrap_or(u64::MAX));
             self.left = tables.locks.keys().flatten().map(|key| key.0).collect();
             self.patience = match self.left.len() {

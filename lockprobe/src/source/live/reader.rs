@@ -203,6 +203,7 @@ impl Reader {
             if batch.frames().any(is_of_wait) {
                 self.lively = now + LIVELY;
             }
+            self.harvest.met(batch.frames().filter(|frame| kind_of(frame) == kind::LOCK).count());
             let encrypting: BTreeSet<u32> = batch.frames().filter_map(encrypting).collect();
             for pid in encrypting {
                 if let Some(ebpf) = &mut self.ebpf {
@@ -379,9 +380,12 @@ fn every(age: u64) -> u64 {
     age.clamp(*GLANCE.start(), *GLANCE.end())
 }
 
+fn kind_of(frame: &[u8]) -> u32 {
+    Header::read_from_prefix(frame).map_or(0, |(header, _)| header.kind)
+}
+
 fn is_of_wait(frame: &[u8]) -> bool {
-    let header = Header::read_from_prefix(frame);
-    header.is_ok_and(|(h, _)| matches!(h.kind, kind::WAIT | kind::RESUME | kind::LOCK))
+    matches!(kind_of(frame), kind::WAIT | kind::RESUME | kind::LOCK)
 }
 
 /// The process of a record that says that a connection is encrypted.
@@ -392,9 +396,5 @@ fn encrypting(frame: &[u8]) -> Option<u32> {
 }
 
 fn process(frame: &[u8]) -> Option<ProcessRecord> {
-    let (header, _) = Header::read_from_prefix(frame).ok()?;
-    if header.kind != kind::PROCESS {
-        return None;
-    }
-    ProcessRecord::read_from_bytes(frame).ok()
+    ProcessRecord::read_from_bytes(frame).ok().filter(|record| record.header.kind == kind::PROCESS)
 }
