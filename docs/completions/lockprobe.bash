@@ -58,6 +58,9 @@ _lockprobe() {
             lockprobe__subcmd__generate,schema)
                 cmd="lockprobe__subcmd__generate__subcmd__schema"
                 ;;
+            lockprobe__subcmd__generate,signals)
+                cmd="lockprobe__subcmd__generate__subcmd__signals"
+                ;;
             lockprobe__subcmd__generate,snapshot-schema)
                 cmd="lockprobe__subcmd__generate__subcmd__snapshot__subcmd__schema"
                 ;;
@@ -82,7 +85,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__bench)
-            opts="-h --graph --talk --rate --duration --output --ring-size --help"
+            opts="-h --graph --metrics --talk --rate --duration --output --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -206,7 +209,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__generate)
-            opts="-h --help man completions schema snapshot-schema"
+            opts="-h --help man completions schema snapshot-schema signals"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -248,6 +251,20 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__generate__subcmd__schema)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lockprobe__subcmd__generate__subcmd__signals)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -108,20 +108,23 @@ complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -l format -d
 json\t'One JSON object'"
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -s h -l help -d 'Print help'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "man" -d 'The manual page'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "completions" -d 'Shell completions'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "schema" -d 'The JSON Schema of the records'
-complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema" -f -a "snapshot-schema" -d 'The JSON Schema of a snapshot'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "man" -d 'The manual page'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "completions" -d 'Shell completions'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "schema" -d 'The JSON Schema of the records'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "snapshot-schema" -d 'The JSON Schema of a snapshot'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and not __fish_seen_subcommand_from man completions schema snapshot-schema signals" -f -a "signals" -d 'Everything that leaves lockprobe by name, as Markdown'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from snapshot-schema" -s h -l help -d 'Print help'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand generate; and __fish_seen_subcommand_from signals" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l rate -d 'Synthetic records a second; 0 for as many as possible' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l duration -d 'How long' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l output -d 'Where JSON lines of the records go; nowhere by default' -r -F
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l ring-size -d 'Size of the ring' -r
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l graph -d 'Measure the wait-for graph alone'
+complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l metrics -d 'Measure numbers over time alone'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -l talk -d 'Measure the decoding of what clients say to lock servers alone'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand bench" -s h -l help -d 'Print help'
 complete -c lockprobe -n "__fish_lockprobe_using_subcommand demo-workload" -s h -l help -d 'Print help (see more with \'--help\')'
