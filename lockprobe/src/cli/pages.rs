@@ -19,7 +19,7 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone, Default)]
 pub struct Queues(Arc<Mutex<Vec<Queue>>>);
 
-/// Name, how much is in it, and how much may be.
+/// Its name, how much is in it, and how much may be.
 type Queue = (&'static str, Depth, u64);
 
 impl Queues {

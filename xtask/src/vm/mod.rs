@@ -96,7 +96,9 @@ fn test_programs() -> Result<Vec<(String, PathBuf)>> {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let target = &message["target"];
         let path = message["executable"].as_str()?;
-        target["kind"].as_array()?.iter().any(|kind| kind == "test").then(|| ())?;
+        if !target["kind"].as_array()?.iter().any(|kind| kind == "test") {
+            return None;
+        }
         Some((target["name"].as_str()?.to_owned(), PathBuf::from(path)))
     });
     Ok(programs.collect())

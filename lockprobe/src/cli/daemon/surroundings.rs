@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::enrich::{Containers, Kubernetes, PodSource, PodWatch, Pods};
-use crate::model::Whereabouts;
 use crate::source::live::Locator;
 
 /// What is known of where processes run.
@@ -31,7 +30,7 @@ impl Surroundings {
     /// Says where a process runs.
     pub fn locator(&self) -> Locator {
         let containers = self.containers.clone();
-        Arc::new(move |pid| whereabouts(&containers, pid))
+        Arc::new(move |pid| containers.whereabouts(pid))
     }
 }
 
@@ -60,18 +59,4 @@ fn watch(settings: &Settings, pods: &Arc<Pods>) -> Option<PodWatch> {
     PodWatch::start(asked, pods.clone(), say)
         .inspect_err(|error| tracing::warn!("nothing will be known of pods: {error}"))
         .ok()
-}
-
-fn whereabouts(containers: &Containers, pid: u32) -> Whereabouts {
-    let Some(identity) = containers.of(pid) else { return Whereabouts::default() };
-    let pod = identity.pod.as_deref();
-    Whereabouts {
-        container_id: identity.container.and_then(|container| container.id),
-        container_name: identity.container_name,
-        pod: pod.map(|pod| pod.name.clone()),
-        namespace: pod.map(|pod| pod.namespace.clone()),
-        labels: pod
-            .map(|pod| pod.labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
-            .unwrap_or_default(),
-    }
 }
