@@ -67,9 +67,9 @@ impl Drop for Folder {
 }
 
 /// A process that ends with us.
-struct Helper(Child);
+struct Started(Child);
 
-impl Drop for Helper {
+impl Drop for Started {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -94,7 +94,7 @@ pub fn run(
     let socket = folder.0.join("files.sock");
     let _server = serve_files(&socket)?;
     let mut machine = emulator(&kernel.image(&unpacked)?, &initial, &socket);
-    let mut machine = Helper(machine.spawn().context("start qemu-system-x86_64")?);
+    let mut machine = Started(machine.spawn().context("start qemu-system-x86_64")?);
     let output = machine.0.stdout.take().context("no output of the machine")?;
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -142,20 +142,20 @@ fn emulator(image: &Path, initial: &Path, socket: &Path) -> Command {
 }
 
 /// Serves our files over a socket.
-fn serve_files(socket: &Path) -> Result<Helper> {
+fn serve_files(socket: &Path) -> Result<Started> {
     let program = FILE_SERVERS.iter().find(|path| Path::new(path).exists());
     let program = program.context("virtiofsd is missing: run `cargo xtask setup`")?;
     let mut server = shell::program(program);
     server.arg(format!("--socket-path={}", socket.display()));
     server.args(["-o", "source=/", "-o", "sandbox=chroot", "-o", "cache=always"]);
     let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let helper = Helper(server.spawn().with_context(|| format!("start {program}"))?);
+    let started = Started(server.spawn().with_context(|| format!("start {program}"))?);
     let end = Instant::now() + Duration::from_secs(10);
     while !socket.exists() {
         ensure!(Instant::now() < end, "{program} does not serve files");
         std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(helper)
+    Ok(started)
 }
 
 /// The files the machine begins with: busybox, modules, the script.
