@@ -139,13 +139,13 @@ impl Opened {
     }
 
     /// Tells a pipeline what locks are to be called, what sums have a line for, and which records
-    /// are wanted.
-    pub fn shape(&mut self, pipeline: Pipeline) -> Pipeline {
+    /// are wanted. What a replay costs is not told: it is another each time.
+    pub fn shape(&mut self, pipeline: Pipeline, live: bool) -> Pipeline {
         let pipeline = pipeline.naming(std::mem::take(&mut self.names), self.group_by);
-        match self.metrics_interval {
-            Some(interval) => pipeline.with_metrics(interval, SERIES, Some(own(&self.queues))),
-            None if self.pages.is_some() => {
-                pipeline.with_metrics(pages::INTERVAL, SERIES, Some(own(&self.queues)))
+        let served = self.pages.as_ref().map(|_| pages::INTERVAL);
+        match self.metrics_interval.or(served) {
+            Some(interval) => {
+                pipeline.with_metrics(interval, SERIES, live.then(|| own(&self.queues)))
             }
             None => pipeline,
         }

@@ -86,7 +86,7 @@ pub fn observe(
     let enricher = enricher.with_identity(Agents::default(), containers);
     let aside = Aside::Live(Box::new(enricher), live.take_verdicts());
     outputs.queues().add("batches", live.waiting());
-    let pipeline = outputs.shape(Pipeline::new(live.session().clone(), aside, recorder));
+    let pipeline = outputs.shape(Pipeline::new(live.session().clone(), aside, recorder), true);
     let pipeline = pipeline.with_rules(rules);
     let outlets = outputs.start(live.session(), Pressure::Drop)?;
     let mut child = start_command(target, &live)?;
