@@ -79,6 +79,9 @@ _lockprobe() {
             lockprobe__subcmd__generate,schema)
                 cmd="lockprobe__subcmd__generate__subcmd__schema"
                 ;;
+            lockprobe__subcmd__generate,signals)
+                cmd="lockprobe__subcmd__generate__subcmd__signals"
+                ;;
             lockprobe__subcmd__generate,snapshot-schema)
                 cmd="lockprobe__subcmd__generate__subcmd__snapshot__subcmd__schema"
                 ;;
@@ -103,7 +106,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__bench)
-            opts="-h --graph --talk --rate --duration --output --ring-size --help"
+            opts="-h --graph --metrics --talk --rate --duration --output --ring-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -295,7 +298,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__generate)
-            opts="-h --help man completions schema snapshot-schema configuration configuration-schema"
+            opts="-h --help man completions schema snapshot-schema signals configuration configuration-schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -378,6 +381,20 @@ _lockprobe() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        lockprobe__subcmd__generate__subcmd__signals)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         lockprobe__subcmd__generate__subcmd__snapshot__subcmd__schema)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -393,7 +410,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__record)
-            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --harvest-every --ring-size --output --help"
+            opts="-p -o -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --harvest-every --ring-size --lock-pattern --ignore-pattern --row-locks --table-locks --output --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -439,6 +456,14 @@ _lockprobe() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --lock-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --output)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -455,12 +480,20 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__replay)
-            opts="-h --format --stacks --output --otlp --lock-name --metrics-interval --group-by --help"
+            opts="-h --lock-pattern --ignore-pattern --row-locks --table-locks --format --stacks --output --otlp --lock-name --metrics-interval --group-by --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --lock-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "table jsonl folded" -- "${cur}"))
                     return 0
@@ -553,7 +586,7 @@ _lockprobe() {
             return 0
             ;;
         lockprobe__subcmd__trace)
-            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --harvest-every --ring-size --format --stacks --output --otlp --lock-name --metrics-interval --group-by --http --help"
+            opts="-p -h --pid --exe --min-wait --stack-threshold --no-stacks --lock-files --server --no-servers --for --duration --full --naive-probes --harvest-every --ring-size --lock-pattern --ignore-pattern --row-locks --table-locks --format --stacks --output --otlp --lock-name --metrics-interval --group-by --http --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -596,6 +629,14 @@ _lockprobe() {
                     return 0
                     ;;
                 --ring-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lock-pattern)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ignore-pattern)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
