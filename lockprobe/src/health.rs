@@ -1,7 +1,7 @@
 //! lockprobe's own counters: what came in, what could not be read.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::Malformed;
 
@@ -25,6 +25,44 @@ impl Depth {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// What an output could not deliver so far, by cause: written by its thread, read by others.
+#[derive(Clone, Debug, Default)]
+pub struct Lost {
+    queue_full: Arc<AtomicU64>,
+    sink: Arc<Mutex<Vec<(&'static str, u64)>>>,
+}
+
+impl Lost {
+    /// One more did not fit into the queue before it.
+    pub fn did_not_fit(&self) {
+        self.queue_full.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many did not fit.
+    pub fn queue_full(&self) -> u64 {
+        self.queue_full.load(Ordering::Relaxed)
+    }
+
+    /// What the sink itself has counted by now.
+    pub fn tell(&self, counted: Vec<(&'static str, u64)>) {
+        *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+    }
+
+    /// All of it: cause and count.
+    pub fn now(&self) -> Vec<(&'static str, u64)> {
+        let counted = self.sink.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut all, full) = (counted, self.queue_full());
+        match all.iter_mut().find(|(cause, _)| *cause == QUEUE_FULL) {
+            Some((_, count)) => *count += full,
+            None => all.push((QUEUE_FULL, full)),
+        }
+        all
+    }
+}
+
+/// The cause of what did not fit into a queue.
+pub const QUEUE_FULL: &str = "queue_full";
 
 /// Counts of the user half.
 #[derive(Clone, Copy, Debug, Default)]

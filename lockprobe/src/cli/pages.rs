@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::health::Depth;
+use crate::health::{Depth, Lost};
 use crate::model::{OwnState, Record, Session};
 use crate::pipeline::{AskOwn, Pipeline};
 use crate::sinks::http::{Asks, Pulse, Settings, Started, start};
@@ -15,9 +15,12 @@ use crate::source::live::Own;
 /// How often numbers are taken for the pages, unless told otherwise.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Queues between threads, as they come to be.
+/// Queues between threads and what outputs lose, as they come to be.
 #[derive(Clone, Default)]
-pub struct Queues(Arc<Mutex<Vec<Queue>>>);
+pub struct Queues(Arc<Mutex<Vec<Queue>>>, Arc<Mutex<Vec<Output>>>);
+
+/// An output's name, what those of its name lost before it, and what it loses.
+type Output = (&'static str, Vec<(&'static str, u64)>, Lost);
 
 /// Its name, how much is in it, and how much may be.
 type Queue = (&'static str, Depth, u64);
@@ -30,24 +33,63 @@ impl Queues {
         queues.push((name, depth, most));
     }
 
+    /// An output behind a queue, in place of one of its name: what that lost stays lost.
+    pub fn output(&self, outlet: &Outlet) {
+        self.add(outlet.name(), outlet.waiting());
+        let mut outputs = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = Vec::new();
+        if let Some(at) = outputs.iter().position(|output| output.0 == outlet.name()) {
+            let (_, earlier, lost) = outputs.swap_remove(at);
+            before = sum(earlier, lost.now());
+        }
+        outputs.push((outlet.name(), before, outlet.lost()));
+    }
+
+    /// What outputs have lost: stage, cause, how many.
+    fn lost(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let outputs = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = outputs.iter().flat_map(|(name, before, lost)| {
+            let all = sum(before.clone(), lost.now()).into_iter();
+            all.map(|(cause, count)| (*name, cause, count))
+        });
+        all.collect()
+    }
+
     fn now(&self) -> Vec<(&'static str, u64, u64)> {
         let queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         queues.iter().map(|(name, depth, most)| (*name, depth.now(), *most)).collect()
     }
 }
 
+/// Both together, by cause.
+fn sum(
+    mut all: Vec<(&'static str, u64)>,
+    more: Vec<(&'static str, u64)>,
+) -> Vec<(&'static str, u64)> {
+    for (cause, count) in more {
+        match all.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, sum)) => *sum += count,
+            None => all.push((cause, count)),
+        }
+    }
+    all
+}
+
 /// What tells of lockprobe itself whenever numbers are taken.
 pub fn own(queues: &Queues) -> AskOwn {
-    let (mut own, queues) = (Own::new(), queues.clone());
-    Box::new(move || OwnState { queues: queues.now(), ..own.state() })
+    telling(Own::new(), queues)
+}
+
+fn telling(mut own: Own, queues: &Queues) -> AskOwn {
+    let queues = queues.clone();
+    Box::new(move || OwnState { queues: queues.now(), lost: queues.lost(), ..own.state() })
 }
 
 /// The same, and how long programs of ours run in the kernel, which has it keep statistics.
 pub fn own_with(queues: &Queues, program_time: bool) -> anyhow::Result<AskOwn> {
     let own = Own::new();
-    let mut own = if program_time { own.with_program_time()? } else { own };
-    let queues = queues.clone();
-    Ok(Box::new(move || OwnState { queues: queues.now(), ..own.state() }))
+    let own = if program_time { own.with_program_time()? } else { own };
+    Ok(telling(own, queues))
 }
 
 /// A server that has begun, before anything is attached.

@@ -184,7 +184,7 @@ impl Opened {
             outlets.remote.push(Outlet::start(sink, pressure)?);
         }
         for outlet in outlets.remote.iter().chain(&outlets.local) {
-            self.queues.add(outlet.name(), outlet.waiting());
+            self.queues.output(outlet);
         }
         outlets.pages = self.pages.map(|pages| pages.observing(shared)).transpose()?;
         Ok(outlets)

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Sink;
-use crate::health::Depth;
+use crate::health::{Depth, Lost};
 use crate::model::Record;
 
 /// Records waiting for one sink.
@@ -33,7 +33,7 @@ pub struct Outlet {
     thread: Option<JoinHandle<Ended>>,
     failed: Arc<AtomicBool>,
     pressure: Pressure,
-    dropped: u64,
+    lost: Lost,
     depth: Depth,
 }
 
@@ -44,16 +44,16 @@ impl Outlet {
         let name = sink.name();
         let failed = Arc::new(AtomicBool::new(false));
         let flag = failed.clone();
-        let depth = Depth::default();
-        let waiting = depth.clone();
+        let (depth, lost) = (Depth::default(), Lost::default());
+        let (waiting, told) = (depth.clone(), lost.clone());
         let thread =
             std::thread::Builder::new().name(format!("lockprobe-{name}")).spawn(move || {
-                let ended = run(sink, &records, &waiting);
+                let ended = run(sink, &records, &waiting, &told);
                 flag.store(ended.0.is_err(), Ordering::Relaxed);
                 ended
             })?;
         let (sender, thread) = (Some(sender), Some(thread));
-        Ok(Self { name, sender, thread, failed, pressure, dropped: 0, depth })
+        Ok(Self { name, sender, thread, failed, pressure, lost, depth })
     }
 
     /// Name of the sink.
@@ -78,7 +78,9 @@ impl Outlet {
         if let Err(error) = sent {
             self.depth.leaves();
             // A sink that has ended says why in `finish`.
-            self.dropped += u64::from(matches!(error, TrySendError::Full(_)));
+            if matches!(error, TrySendError::Full(_)) {
+                self.lost.did_not_fit();
+            }
         }
     }
 
@@ -89,7 +91,12 @@ impl Outlet {
 
     /// Records dropped because the sink could not keep up.
     pub fn dropped(&self) -> u64 {
-        self.dropped
+        self.lost.queue_full()
+    }
+
+    /// All it could not deliver, as it goes on.
+    pub fn lost(&self) -> Lost {
+        self.lost.clone()
     }
 
     /// Ends the sink: what it could not deliver, and why it failed if it did.
@@ -103,14 +110,20 @@ impl Outlet {
     }
 }
 
-fn run(mut sink: Box<dyn Sink>, records: &Receiver<Record>, depth: &Depth) -> Ended {
-    let result = pump(sink.as_mut(), records, depth);
+fn run(mut sink: Box<dyn Sink>, records: &Receiver<Record>, depth: &Depth, lost: &Lost) -> Ended {
+    let result = pump(sink.as_mut(), records, depth, lost);
     let result = result.and_then(|()| sink.finish());
     let losses = sink.losses();
+    lost.tell(losses.clone());
     (result, losses)
 }
 
-fn pump(sink: &mut dyn Sink, records: &Receiver<Record>, depth: &Depth) -> anyhow::Result<()> {
+fn pump(
+    sink: &mut dyn Sink,
+    records: &Receiver<Record>,
+    depth: &Depth,
+    lost: &Lost,
+) -> anyhow::Result<()> {
     loop {
         match records.recv_timeout(IDLE_AFTER) {
             Ok(record) => {
@@ -128,5 +141,6 @@ fn pump(sink: &mut dyn Sink, records: &Receiver<Record>, depth: &Depth) -> anyho
             sink.write(&record)?;
         }
         sink.idle()?;
+        lost.tell(sink.losses());
     }
 }

@@ -79,7 +79,7 @@ fn programs() -> Check {
 
 fn kernel() -> Check {
     let release = live::kernel_release();
-    check("kernel", live::is_new_enough(&release), format!("{release} (5.18 or newer is tested)"))
+    check("kernel", live::is_new_enough(&release), format!("{release} (6.1 or newer is tested)"))
 }
 
 fn types() -> Check {

@@ -89,6 +89,8 @@ Description: debug symbols for lockprobe
 
 /// What lintian is told to pass over, each with its reason.
 const OVERRIDES: &str = "\
+# Any few bytes of code look like a word in some build.
+lockprobe: spelling-error-in-binary * [usr/bin/lockprobe]
 # It holds secrets, and systemd reads it as root.
 lockprobe: non-standard-file-perm 0640 != 0644 [etc/default/lockprobe]
 # It is not uploaded to Debian: there is no bug that asks for it.

@@ -117,7 +117,7 @@ fn pages(settings: &Settings) -> anyhow::Result<Option<pages::Opened>> {
 impl Outlets {
     fn begin(&mut self, sink: Box<dyn Sink>) -> anyhow::Result<()> {
         let outlet = Outlet::start(sink, Pressure::Drop)?;
-        self.queues.add(outlet.name(), outlet.waiting());
+        self.queues.output(&outlet);
         self.all.push(outlet);
         Ok(())
     }
@@ -220,8 +220,8 @@ impl Outlets {
         };
         for mut outlet in self.all.extract_if(.., over) {
             // What it still has to deliver takes a while.
-            let end = move || report(outlet.name(), outlet.finish());
-            std::thread::Builder::new().name("lockprobe-end".into()).spawn(end)?;
+            let ending = move || end(&mut outlet);
+            std::thread::Builder::new().name("lockprobe-end".into()).spawn(ending)?;
         }
         self.numbers.0 = Duration::from_nanos(new.otlp.metrics_interval);
         if (opened.pages.is_some() || new.http.listen == "off")
@@ -242,14 +242,14 @@ impl Outlets {
         let summary = summary.map(|summary| Record::Summary(Arc::new(summary)));
         for mut outlet in self.all {
             let (sender, summary, name) = (sender.clone(), summary.clone(), outlet.name());
-            let end = move || {
+            let ending = move || {
                 if let Some(summary) = summary {
                     outlet.offer(&summary);
                 }
-                let delivered = report(name, outlet.finish());
+                let delivered = end(&mut outlet);
                 let _ = sender.send((name, delivered));
             };
-            match std::thread::Builder::new().name("lockprobe-end".into()).spawn(end) {
+            match std::thread::Builder::new().name("lockprobe-end".into()).spawn(ending) {
                 Ok(_) => waiting.push(name),
                 Err(error) => tracing::error!(output = name, "the output cannot be ended: {error}"),
             }
@@ -285,12 +285,14 @@ fn end_pages(pages: Pages) {
     }
 }
 
-/// Says what an output lost; whether the end came before it had delivered what it could have.
-fn report(name: &str, ended: (anyhow::Result<()>, Vec<(&'static str, u64)>)) -> bool {
+/// Ends an output, and says what it lost; whether the end came before it had delivered what it could have.
+fn end(outlet: &mut Outlet) -> bool {
+    let name = outlet.name();
+    let ended = outlet.finish();
     if let Err(error) = &ended.0 {
         tracing::error!(output = name, "the output failed: {error:#}");
     }
-    for (cause, count) in ended.1.iter().filter(|(_, count)| *count > 0) {
+    for (cause, count) in outlet.lost().now().into_iter().filter(|(_, count)| *count > 0) {
         tracing::warn!(output = name, cause, count, "records were lost");
     }
     let cut_off = ended.1.iter().any(|(cause, count)| *cause == "shutdown" && *count > 0);
