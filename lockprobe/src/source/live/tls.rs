@@ -98,8 +98,10 @@ impl Tls {
             if self.attached.contains(&(key, scope)) {
                 return true;
             }
-            let attached = scope == 0 && self.attach_for_all(&file, &functions).is_some();
-            if attached || self.attach(ebpf, &file, &functions, scope).is_some() {
+            // Probes by perf first: their programs are verified function by function, which takes a
+            // moment; those for the other kind come without types, and take most of a second.
+            let attached = self.attach(ebpf, &file, &functions, scope).is_some();
+            if attached || scope == 0 && self.attach_for_all(&file, &functions).is_some() {
                 self.attached.insert((key, scope));
                 found = true;
             }
