@@ -27,13 +27,7 @@ pub struct RuleArgs {
 impl RuleArgs {
     /// The rules, beside those that are there anyway.
     pub fn rules(&self) -> Rules {
-        let mut rules = Rules {
-            ignore_patterns: self.ignore_pattern.clone(),
-            row_locks: self.row_locks,
-            table_locks: self.table_locks,
-            ..Rules::default()
-        };
-        rules.lock_patterns.extend(self.lock_pattern.iter().cloned());
-        rules
+        let (lock, ignore) = (&self.lock_pattern, &self.ignore_pattern);
+        Rules::beside(lock, ignore, self.row_locks, self.table_locks)
     }
 }

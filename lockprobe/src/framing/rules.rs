@@ -55,6 +55,14 @@ pub struct OfStatements {
 }
 
 impl Rules {
+    /// What users say, beside what is known anyway.
+    pub fn beside(lock: &[String], ignore: &[String], row_locks: bool, table_locks: bool) -> Self {
+        let ignore_patterns = ignore.to_vec();
+        let mut rules = Self { ignore_patterns, row_locks, table_locks, ..Self::default() };
+        rules.lock_patterns.extend_from_slice(lock);
+        rules
+    }
+
     /// Whether a key is called after a lock.
     pub fn is_called_lock(&self, key: &[u8]) -> bool {
         matches(&self.lock_patterns, key)

@@ -194,12 +194,6 @@ fn agents(settings: &Settings) -> anyhow::Result<Agents> {
 /// What is said of locks that servers keep, beside what is known anyway.
 fn rules(settings: &Settings) -> Rules {
     let locks = &settings.locks;
-    let mut rules = Rules {
-        ignore_patterns: locks.ignore_patterns.clone(),
-        row_locks: locks.row_locks,
-        table_locks: locks.table_locks,
-        ..Rules::default()
-    };
-    rules.lock_patterns.extend(locks.lock_patterns.iter().cloned());
-    rules
+    let (lock, ignore) = (&locks.lock_patterns, &locks.ignore_patterns);
+    Rules::beside(lock, ignore, locks.row_locks, locks.table_locks)
 }

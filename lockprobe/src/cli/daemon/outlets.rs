@@ -68,16 +68,13 @@ fn jsonl(settings: &Settings) -> anyhow::Result<Option<File>> {
 
 /// How a collector is to be reached. Nothing is sent where nobody says where to.
 fn otlp(settings: &Settings) -> anyhow::Result<Option<otlp::Settings>> {
-    let said = collector(settings);
-    if !said.has_endpoint() || !otlp::Signal::ALL.iter().any(|signal| said.sends(*signal)) {
-        return Ok(None);
-    }
+    let Some(said) = collector(settings) else { return Ok(None) };
     // Looked at before anything is attached.
     Otlp::new(&said, Arc::default(), Box::new(|_| {}))?;
     Ok(Some(said))
 }
 
-fn collector(settings: &Settings) -> otlp::Settings {
+fn collector(settings: &Settings) -> Option<otlp::Settings> {
     let from = &settings.otlp;
     let headers: Vec<_> = from.headers.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     let file = |path: &Option<String>| path.as_ref().map(PathBuf::from);
@@ -98,8 +95,10 @@ fn collector(settings: &Settings) -> otlp::Settings {
     let signals: Vec<otlp::Signal> = signals.map(|(signal, _)| signal).collect();
     let layer = otlp::Layer { general: way, ..otlp::Layer::default() };
     let say = |line: &str| tracing::warn!("{line}");
-    let settings = otlp::Settings::default().sending(&signals).with(layer);
-    settings.with_environment(&|name| std::env::var(name).ok(), &say)
+    let said = otlp::Settings::default().sending(&signals).with(layer);
+    let said = said.with_environment(&|name| std::env::var(name).ok(), &say);
+    let sends = said.has_endpoint() && otlp::Signal::ALL.iter().any(|signal| said.sends(*signal));
+    sends.then_some(said)
 }
 
 /// The pages over HTTP, if they are wanted.
@@ -197,16 +196,19 @@ impl Outlets {
 
     /// Whether an output that is asked for is not there any more.
     pub fn has_lost(&self, settings: &Settings) -> bool {
-        let missing = |name: &str| !self.all.iter().any(|outlet| outlet.name() == name);
-        (sends(settings) && missing("otlp")) || (settings.jsonl.path.is_some() && missing("jsonl"))
+        (self.lacks("otlp") && collector(settings).is_some())
+            || (self.lacks("jsonl") && settings.jsonl.path.is_some())
+    }
+
+    fn lacks(&self, name: &str) -> bool {
+        !self.all.iter().any(|outlet| outlet.name() == name)
     }
 
     /// Opens the outputs whose settings have changed, and those that have failed.
     pub fn open(&self, old: &Settings, new: &Settings) -> anyhow::Result<Opened> {
-        let missing = |name: &str| !self.all.iter().any(|outlet| outlet.name() == name);
         Ok(Opened {
-            otlp: if old.otlp != new.otlp || missing("otlp") { otlp(new)? } else { None },
-            jsonl: if old.jsonl != new.jsonl || missing("jsonl") { jsonl(new)? } else { None },
+            otlp: if old.otlp != new.otlp || self.lacks("otlp") { otlp(new)? } else { None },
+            jsonl: if old.jsonl != new.jsonl || self.lacks("jsonl") { jsonl(new)? } else { None },
             pages: if old.http != new.http { pages(new)? } else { None },
         })
     }
@@ -214,7 +216,7 @@ impl Outlets {
     /// Replaces outputs by those opened, and ends those that are not wanted any more.
     pub fn change(&mut self, opened: Opened, new: &Settings) -> anyhow::Result<()> {
         let over = |outlet: &mut Outlet| match outlet.name() {
-            "otlp" => opened.otlp.is_some() || !sends(new),
+            "otlp" => opened.otlp.is_some() || collector(new).is_none(),
             "jsonl" => opened.jsonl.is_some() || new.jsonl.path.is_none(),
             _ => false,
         };
@@ -267,11 +269,6 @@ impl Outlets {
         }
         all && waiting.is_empty()
     }
-}
-
-fn sends(settings: &Settings) -> bool {
-    let said = collector(settings);
-    said.has_endpoint() && otlp::Signal::ALL.iter().any(|signal| said.sends(*signal))
 }
 
 fn end_pages(pages: Pages) {
